@@ -1,0 +1,365 @@
+"""The command line: argparse, printing, exit codes. MindSpore is imported once it is needed."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import os
+import platform
+import shlex
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from ms_gan import config as cfg
+from ms_gan import runtime
+from ms_gan.config import Config, ConfigError
+from ms_gan.errors import UserError
+from ms_gan.progress import Progress
+from ms_gan.run_dir import RunDir, RunError
+from ms_gan.version import __version__
+
+ROOT = Path(__file__).resolve().parent.parent
+DEFAULT_CONFIG = ROOT / "configs" / "default.yaml"
+FIXED_SAMPLES = 25  # 5 x 5, as in the tutorial
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; return its exit code. What the user can mend is one line on stderr."""
+    try:
+        arguments = parser().parse_args(argv)
+        return arguments.run(arguments)
+    except UserError as error:
+        return fail(str(error))
+    except BrokenPipeError:
+        return 1
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        return fail(f"{where}{error.strerror or error}")
+    except MemoryError:
+        return fail("out of memory; use a smaller data.batch_size or data.size")
+    except KeyboardInterrupt:
+        print("\ninterrupted; nothing was lost that had been saved", file=sys.stderr)
+        return 128 + signal.SIGINT
+
+
+def fail(message: str) -> int:
+    print(f"ms-gan: {' '.join(message.split())}", file=sys.stderr)
+    return 2
+
+
+def say(line: str) -> None:
+    print(line, flush=True)
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(
+        prog="ms-gan", description="Train GANs with MindSpore and generate images from them."
+    )
+    top.add_argument("--version", action="version", version=f"ms_gan {__version__}")
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+
+    train = commands.add_parser("train", help="train a recipe; the same command again continues")
+    train.add_argument(
+        "-c", "--config", type=Path, default=DEFAULT_CONFIG, help="a recipe (%(default)s)"
+    )
+    train.add_argument("--run-dir", type=Path, help="folder of the run (runs/<name of the recipe>)")
+    train.add_argument("--dry-run", action="store_true", help="check and show the recipe only")
+    train.add_argument(
+        "overrides", nargs="*", metavar="key.path=value", help="for example train.epochs=12"
+    )
+    train.set_defaults(run=run_train)
+
+    generate = commands.add_parser("generate", help="images from one .ckpt file")
+    generate.add_argument("checkpoint", type=Path, metavar="CKPT", help=".ckpt file or run folder")
+    generate.add_argument("--num", type=positive, default=64, help="images (%(default)s)")
+    generate.add_argument("--seed", type=natural, default=1, help="of the latents (%(default)s)")
+    generate.add_argument("--out", type=Path, default=Path("samples"), help="folder (%(default)s)")
+    generate.add_argument(
+        "--format", choices=("grid", "png", "npy", "gif"), default="grid",
+        help="grid: one PNG; png: single PNGs; npy: float32 [N, C, H, W] in [-1, 1]; "
+        "gif: a walk between latents (%(default)s)",
+    )  # fmt: skip
+    generate.add_argument(
+        "--device", choices=("auto", "Ascend", "GPU", "CPU"), default="auto", help="(%(default)s)"
+    )
+    generate.set_defaults(run=run_generate)
+    return top
+
+
+def positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"expected at least 1, got {value}")
+    return value
+
+
+def natural(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"expected at least 0, got {value}")
+    return value
+
+
+# --- train --------------------------------------------------------------------------------------
+
+
+def run_train(arguments: argparse.Namespace) -> int:
+    config = cfg.load(find_config(arguments.config), arguments.overrides)
+    run = RunDir(arguments.run_dir or Path("runs") / config.name)
+    run.check(config)
+    runtime.limit_instruction_set(convolutions=config.model.name not in runtime.FULLY_CONNECTED)
+    say(f"ms_gan {__version__}: {config.name} -> {run.path}")
+
+    from ms_gan import build, data
+
+    device = runtime.set_device(config.runtime.device, say)
+    runtime.set_mode(config.runtime.mode)
+    dataset = load_data(config, run)
+    batches = data.Batches(
+        dataset, config.data.batch_size, seed=config.seed, sampling=config.data.sampling
+    )
+    steps = total_steps(config, batches.steps_per_epoch)
+    say(f"data: {dataset.name}, {len(dataset)} images {list(dataset.image_shape)} ({dataset.source})")
+    state = build.build_training(
+        config, dataset.image_shape, dataset.num_classes,
+        {"ms_gan": __version__, "data": dataset.name, "classes": list(dataset.classes)},
+    )  # fmt: skip
+    if arguments.dry_run:
+        say(cfg.dump(config).rstrip())
+        say(build.summary(state))
+        return 0
+    run.open(config)
+    resume(run, state, steps)
+    if state.step >= steps:
+        return finished(run, state.step)
+    run.rewind(state.step)
+    run.write_manifest(manifest(run, dataset, device, state.step))
+    return train_and_report(config, run, state, batches, steps)
+
+
+def find_config(path: Path) -> Path:
+    """A path as given; else the same below the project's folder, or a name in its configs/."""
+    places = (path, ROOT / path, ROOT / "configs" / f"{path}.yaml")
+    return next((place for place in places if place.is_file()), path)
+
+
+def load_data(config: Config, run: RunDir) -> Any:
+    """The recipe's data set; for a run that fell back to another one, that one again."""
+    from ms_gan import data
+
+    recorded = run.manifest.get("data", {})
+    name, fallback = config.data.name, config.data.fallback
+    if fallback and recorded.get("name") == fallback:
+        name, fallback = fallback, None
+        say(f"data: this run was started on {name} and goes on with it")
+    dataset = data.load(
+        name, root=None if name == "digits" else config.data.root, size=config.data.size,
+        channels=config.data.channels, fallback=fallback, say=say, progress=DownloadProgress(),
+    )  # fmt: skip
+    if recorded and recorded["md5"] != dataset.md5:
+        raise RunError(
+            f"{run.path}: was started on other data ({recorded['name']}, {recorded['images']} "
+            "images; their md5 differ from today's); choose another folder with --run-dir"
+        )
+    return dataset
+
+
+class DownloadProgress:
+    """One line that grows on a terminal; one line per file elsewhere."""
+
+    def __call__(self, file: str, done: int, total: int) -> None:
+        terminal = sys.stdout.isatty()
+        complete = total > 0 and done >= total
+        if terminal or complete:
+            text = f"downloading {file}: {done / 1e6:.1f} of {total / 1e6:.1f} MB"
+            print(f"\r{text}" if terminal else text, end="\n" if complete else "", flush=True)
+
+
+def total_steps(config: Config, steps_per_epoch: int) -> int:
+    if config.train.steps is not None:
+        return config.train.steps
+    return max(1, config.train.epochs * steps_per_epoch // config.train.d_steps)
+
+
+def resume(run: RunDir, state: Any, steps: int) -> None:
+    """Go on from the newest whole checkpoint, if there is one."""
+    from ms_gan import build
+    from ms_gan.checkpoint import CheckpointError
+
+    for step, path in reversed(run.checkpoint_files()):
+        try:
+            build.load_training(path, state)
+        except CheckpointError as error:
+            say(f"passed over a broken checkpoint: {error}")
+            continue
+        say(f"continuing at step {step} of {steps}")
+        return
+
+
+def train_and_report(config: Config, run: RunDir, state: Any, batches: Any, steps: int) -> int:
+    from ms_gan import sampling, trainer
+
+    progress = Progress(steps, sys.stdout)
+    progress.start(state.step)
+    with StopSignals() as signals:
+        done = trainer.train(
+            state,
+            batches,
+            run,
+            seed=config.seed,
+            steps=steps,
+            d_steps=config.train.d_steps,
+            same_latents=config.train.same_latents,
+            every=config.every,
+            fixed_latents=sampling.latents(config.seed, FIXED_SAMPLES, state.latent_dim),
+            show=progress.show,
+            stop=lambda: signals.received is not None,
+        )
+    if done:
+        return finished(run, state.step)
+    name = signal.Signals(signals.received).name
+    say(f"stopped by {name} at step {state.step} of {steps}; everything is saved")
+    say(f"to continue: {command()}")
+    return 128 + signals.received
+
+
+class StopSignals:
+    """Remember SIGINT and SIGTERM instead of dying of them; a second one interrupts at once."""
+
+    def __enter__(self) -> StopSignals:
+        self.received: int | None = None
+        self.previous = {s: signal.signal(s, self.handle) for s in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def handle(self, number: int, frame: Any) -> None:
+        if self.received is not None:
+            raise KeyboardInterrupt
+        self.received = number
+
+    def __exit__(
+        self, kind: type | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self.previous.items():
+            signal.signal(number, handler)
+
+
+def finished(run: RunDir, step: int) -> int:
+    script = Path(os.environ.get("MS_GAN_SCRIPT", ""))
+    generate = f"bash {script.parent / 'run_generate.sh'}" if script.name else "ms-gan generate"
+    say(f"complete at step {step}: {run.gif_file}, {run.curves_file}, {run.sample_file(step)}")
+    say(f"new images:  {generate} {shlex.quote(str(run.generator_file))}")
+    say("train longer with train.steps=…, or anew with --run-dir")
+    return 0
+
+
+def command() -> str:
+    """The command line that this process was started with, as a person would type it."""
+    script = os.environ.get("MS_GAN_SCRIPT")
+    words = ["bash", script, *sys.argv[2:]] if script else ["ms-gan", *sys.argv[1:]]
+    return shlex.join(words)
+
+
+def manifest(run: RunDir, dataset: Any, device: str, step: int) -> dict[str, Any]:
+    """What one needs to know to repeat the run; every continuation adds a session."""
+    import mindspore
+    import numpy
+
+    session = {
+        "step": step,
+        "started": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "command": command(),
+        "git_commit": git_commit(),
+        "versions": {
+            "ms_gan": __version__,
+            "mindspore": mindspore.__version__,
+            "numpy": numpy.__version__,
+            "python": platform.python_version(),
+        },
+        "device": device,
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        "onednn_max_cpu_isa": os.environ.get("ONEDNN_MAX_CPU_ISA", "not limited"),
+    }
+    return {
+        "data": {
+            "name": dataset.name,
+            "source": dataset.source,
+            "images": len(dataset),
+            "image_shape": list(dataset.image_shape),
+            "classes": list(dataset.classes),
+            "md5": dataset.md5,
+        },
+        "sessions": [*run.manifest.get("sessions", []), session],
+    }
+
+
+def git_commit() -> str | None:
+    """The commit of the package's own checkout, with '+' where files differ from it."""
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(ROOT), "describe", "--always", "--abbrev=40", "--dirty=+"],
+            capture_output=True, text=True, timeout=10, check=True,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+# --- generate -----------------------------------------------------------------------------------
+
+
+def run_generate(arguments: argparse.Namespace) -> int:
+    path = arguments.checkpoint
+    if path.is_dir():
+        path = RunDir(path).generator_file
+
+    from ms_gan import build
+
+    runtime.set_device(arguments.device)
+    runtime.set_mode("graph")
+    generator, latent_dim, meta = build.load_generator(path)
+    try:
+        written = write_samples(arguments, generator, latent_dim)
+    except OSError as error:
+        raise ConfigError(
+            f"{arguments.out}: cannot be written: {error.strerror or error}; "
+            "choose another folder with --out"
+        ) from None
+    trained = f" after {meta['step']} steps" if "step" in meta else ""
+    say(f"{meta['config']['name']}{trained} -> {written}")
+    return 0
+
+
+def write_samples(arguments: argparse.Namespace, generator: Any, latent_dim: int) -> Path | str:
+    """Make the images and write them in the wanted format; return what was written."""
+    import io
+
+    import numpy as np
+
+    from ms_gan import files, sampling, visualise
+
+    num, seed, out = arguments.num, arguments.seed, arguments.out
+    if arguments.format == "gif":
+        z = sampling.interpolation(seed, latent_dim)
+    else:
+        z = sampling.latents(seed, num, latent_dim)
+    images = sampling.generate(generator, z)
+    out.mkdir(parents=True, exist_ok=True)
+    if arguments.format == "grid":
+        visualise.save_png(out / "grid.png", visualise.grid(images))
+        return out / "grid.png"
+    if arguments.format == "png":
+        for i, image in enumerate(images):
+            visualise.save_png(out / f"{i:05d}.png", visualise.to_picture(image))
+        return f"{out}/00000.png … {num - 1:05d}.png"
+    if arguments.format == "npy":
+        buffer = io.BytesIO()
+        np.save(buffer, images)
+        files.write(out / "samples.npy", buffer.getvalue())
+        return out / "samples.npy"
+    frames = [visualise.grid(image[None]) for image in images]
+    visualise.save_gif(out / "interpolation.gif", frames, milliseconds=80)
+    return out / "interpolation.gif"

@@ -1,0 +1,30 @@
+"""MODELS: name -> the pair of an architecture. One file and one row for each."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from mindspore import nn
+
+from ms_gan.models import gan
+from ms_gan.registry import Registry, options_of
+
+
+class Family(NamedTuple):
+    """A generator class and a discriminator class that belong together."""
+
+    generator: type[nn.Cell]
+    discriminator: type[nn.Cell]
+
+    @property
+    def accepted(self):
+        """The options of both constructors, the schema of `model:` in a recipe."""
+        return {**options_of(self.discriminator), **options_of(self.generator)}
+
+
+MODELS = Registry(
+    "model",
+    {
+        "gan": Family(gan.Generator, gan.Discriminator),
+    },
+)

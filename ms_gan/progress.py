@@ -1,0 +1,58 @@
+"""What a person sees while training: a bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from typing import TextIO
+
+LINE_EVERY = 5.0  # seconds between plain lines, so that a log file stays readable
+
+
+def duration(seconds: float) -> str:
+    """65 -> '1:05', 3700 -> '1:01:40'"""
+    minutes, seconds = divmod(int(round(seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
+
+
+class Progress:
+    """Shows `step/total` and the values of the last log step on one stream."""
+
+    def __init__(self, total: int, stream: TextIO):
+        self.total = total
+        self.stream = stream
+        self.terminal = stream.isatty()
+        self.started = self.shown = None
+        self.first_step = 0
+
+    def start(self, step: int) -> None:
+        self.first_step = step
+        self.started = time.monotonic()
+
+    def show(self, step: int, values: dict[str, float], *, last: bool = False) -> None:
+        """`values` as the trainer logs them; the time left follows from the pace so far."""
+        now = time.monotonic()
+        pace = (now - self.started) / max(1, step - self.first_step)
+        due = self.shown is None or now - self.shown >= LINE_EVERY
+        if not (self.terminal or due or last):
+            return
+        self.shown = now
+        text = (
+            f"step {step}/{self.total}  loss_d {values['loss_d']:.3f}  "
+            f"loss_g {values['loss_g']:.3f}  D(x) {values['d_real']:.2f}  "
+            f"D(G(z)) {values['d_fake']:.2f}  {values['images_per_second']:.0f} images/s  "
+            f"{duration(pace * (self.total - step))} left"
+        )
+        if not self.terminal:
+            print(text, file=self.stream, flush=True)
+            return
+        room = shutil.get_terminal_size().columns - len(text) - 4
+        if room >= 8:
+            filled = round(min(room, 40) * step / self.total)
+            text = f"[{'#' * filled}{'.' * (min(room, 40) - filled)}] {text}"
+        print(f"\r\x1b[K{text}", end="\n" if last else "", file=self.stream, flush=True)
+
+    def line(self, text: str) -> None:
+        """A line of its own, above the bar."""
+        print(f"\r\x1b[K{text}" if self.terminal else text, file=self.stream, flush=True)

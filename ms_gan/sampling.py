@@ -1,0 +1,63 @@
+"""Latents and images: given a generator Cell and a seed, nothing else."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mindspore import Tensor, nn
+
+BATCH = 64  # every forward pass has this size: one compilation, the same bits for any number
+FIXED, TRAINING = 1, 2  # streams of latents that never meet
+
+
+def latents(seed: int, num: int, latent_dim: int) -> np.ndarray:
+    """`num` latent vectors, float32 [num, latent_dim], N(0, 1).
+
+    A function of the seed: the first rows do not depend on `num`.
+    """
+    return np.random.default_rng([seed, FIXED]).standard_normal((num, latent_dim), np.float32)
+
+
+def training_latents(seed: int, step: int, num: int, latent_dim: int) -> np.ndarray:
+    """The latents of one training step, float32 [num, latent_dim]: a function of (seed, step)."""
+    rng = np.random.default_rng([seed, TRAINING, step])
+    return rng.standard_normal((num, latent_dim), np.float32)
+
+
+def generate(
+    generator: nn.Cell, z: np.ndarray, labels: np.ndarray | None = None, *, batch_size: int = BATCH
+) -> np.ndarray:
+    """Images of the latents, float32 [N, C, H, W] in [-1, 1], BatchNorm in inference mode.
+
+    The last batch is filled up with zeros, so that the compiled size never changes and no image
+    depends on its neighbours.
+    """
+    generator.set_train(False)
+    images = []
+    for start in range(0, len(z), batch_size):
+        part = _fill(z[start : start + batch_size], batch_size)
+        inputs = [Tensor(part)]
+        if labels is not None:
+            inputs.append(Tensor(_fill(labels[start : start + batch_size], batch_size)))
+        images.append(generator(*inputs).asnumpy()[: len(z) - start])
+    return np.concatenate(images).astype(np.float32, copy=False)
+
+
+def interpolation(seed: int, latent_dim: int, *, stops: int = 8, frames: int = 12) -> np.ndarray:
+    """A closed walk through `stops` random latents, float32 [stops * frames, latent_dim].
+
+    Spherical interpolation keeps the length that Gaussian latents have (White 2016,
+    arXiv:1609.04468, section 2.1).
+    """
+    points = latents(seed, stops, latent_dim).astype(np.float64)
+    walk = []
+    for a, b in zip(points, np.roll(points, -1, axis=0), strict=True):
+        cosine = a @ b / (np.linalg.norm(a) * np.linalg.norm(b))
+        angle = np.arccos(np.clip(cosine, -1.0, 1.0))
+        for t in np.arange(frames) / frames:
+            walk.append((np.sin((1 - t) * angle) * a + np.sin(t * angle) * b) / np.sin(angle))
+    return np.array(walk, np.float32)
+
+
+def _fill(part: np.ndarray, size: int) -> np.ndarray:
+    return np.concatenate([part, np.zeros((size - len(part), *part.shape[1:]), part.dtype)])

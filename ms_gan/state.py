@@ -1,0 +1,34 @@
+"""What training changes, and what it needs to change it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from mindspore import Parameter, Tensor, nn
+
+
+@dataclass
+class TrainState:
+    """Built by :func:`ms_gan.build.build_training`, changed by :func:`ms_gan.trainer.train`.
+
+    `step` counts generator updates. `sampler` is the generator that is shown and shipped: the
+    moving average, or a copy of the trained generator that :meth:`shown` brings up to date.
+    """
+
+    step: int
+    update: nn.Cell  # an AdversarialStep
+    parameters: list[Parameter]  # all that a checkpoint holds
+    generator: nn.Cell
+    sampler: nn.Cell
+    averaged: bool
+    latent_dim: int
+    meta: dict[str, Any]  # goes into every checkpoint
+
+    def shown(self) -> nn.Cell:
+        """The generator to show, in inference mode."""
+        if not self.averaged:
+            pairs = zip(self.sampler.get_parameters(), self.generator.get_parameters(), strict=True)
+            for copy, trained in pairs:
+                copy.set_data(Tensor(trained.asnumpy()))
+        return self.sampler

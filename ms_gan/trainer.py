@@ -1,0 +1,143 @@
+"""The plain loop. It receives built objects and knows no recipe, no registry and no command line."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from mindspore import Parameter, Tensor
+
+from ms_gan import checkpoint, sampling, visualise
+from ms_gan.errors import UserError
+from ms_gan.run_dir import RunDir
+from ms_gan.state import TrainState
+
+
+class TrainingDiverged(UserError, RuntimeError):
+    """A loss became infinite or not a number."""
+
+
+def is_due(step: int, every: int, total: int) -> bool:
+    """Whether something that happens every `every` steps is due before update `step`.
+
+    The end is always due; what would come less than a quarter of an interval before it is not.
+    """
+    if step == total:
+        return True
+    return every > 0 and step % every == 0 and total - step >= every / 4
+
+
+def train(
+    state: TrainState,
+    batches: Any,
+    run: RunDir,
+    *,
+    seed: int,
+    steps: int,
+    d_steps: int,
+    same_latents: bool,
+    every: Any,
+    fixed_latents: np.ndarray,
+    show: Callable[..., None],
+    stop: Callable[[], bool] = lambda: False,
+) -> bool:
+    """Train until `steps`; return whether the end was reached (False: `stop` said so).
+
+    Everything due at step k happens before update k, so what is saved as step k has seen exactly k
+    updates, and step 0 shows the untrained generator.
+
+    Raises:
+        TrainingDiverged: names the step and the last good checkpoint.
+    """
+    batch = batches.batch_size
+    values: dict[str, float] = {}
+    clock, clock_step = time.monotonic(), state.step
+    outputs = None
+    while True:
+        step = state.step
+        stopped = step < steps and stop()
+        save = stopped or (step > 0 and is_due(step, every.save, steps))
+        if outputs is not None and (save or is_due(step, every.log, steps)):
+            values = read(outputs, step, run)
+            now = time.monotonic()
+            values["images_per_second"] = (step - clock_step) * d_steps * batch / (now - clock)
+            clock, clock_step = now, step
+            run.log(step, **{name: round(value, 6) for name, value in values.items()})
+            show(step, values, last=stopped or step == steps)
+        if is_due(step, every.sample, steps):
+            images = sampling.generate(state.shown(), fixed_latents)
+            visualise.save_png(run.sample_file(step), visualise.grid(images))
+        if save:
+            save_all(state, run, every.keep)
+        if stopped or step >= steps:
+            draw(run)
+            return not stopped
+        outputs = update(state, batches, seed, d_steps, same_latents)
+        state.step += 1
+
+
+def update(state: TrainState, batches: Any, seed: int, d_steps: int, same_latents: bool) -> tuple:
+    """One step: fresh images and latents for every discriminator update."""
+    parts = [batches.at(state.step * d_steps + i)[0] for i in range(d_steps)]
+    real = parts[0] if d_steps == 1 else np.concatenate(parts)
+    num = batches.batch_size * (d_steps + (not same_latents))
+    z = sampling.training_latents(seed, state.step, num, state.latent_dim)
+    return state.update(Tensor(real), Tensor(z))
+
+
+def read(outputs: tuple, step: int, run: RunDir) -> dict[str, float]:
+    """Bring the step's outputs to the host as the values that are logged."""
+    loss_d, loss_g = (float(x.asnumpy()) for x in outputs[:2])
+    real, fake = (x.asnumpy().astype(np.float64) for x in outputs[2:])
+    for name, value in (("loss_d", loss_d), ("loss_g", loss_g)):
+        if not math.isfinite(value):
+            saved = run.checkpoint_files()
+            last = f"the last good checkpoint is {saved[-1][1]}" if saved else "nothing was saved"
+            raise TrainingDiverged(
+                f"{name} became {value} at step {step}; {last}; try a smaller learning rate"
+            )
+    return {
+        "loss_d": loss_d,
+        "loss_g": loss_g,
+        "real_score": real.mean(),
+        "fake_score": fake.mean(),
+        "d_real": sigmoid(real).mean(),
+        "d_fake": sigmoid(fake).mean(),
+    }
+
+
+def sigmoid(x: np.ndarray) -> np.ndarray:
+    return 0.5 * (1.0 + np.tanh(0.5 * x))
+
+
+def save_all(state: TrainState, run: RunDir, keep: int) -> None:
+    """The checkpoint to go on from, then the generator alone, then remove old checkpoints."""
+    meta = {**state.meta, "step": state.step}
+    checkpoint.save(run.checkpoint_file(state.step), state.parameters, meta)
+    save_generator(state, run, meta)
+    run.prune(keep)
+
+
+def save_generator(state: TrainState, run: RunDir, meta: dict[str, Any]) -> None:
+    """generator.ckpt: the shown generator under the names `generator.…`."""
+    shown = [
+        Parameter(p, name=p.name.replace("average.", "generator.", 1))
+        for p in state.shown().get_parameters()
+    ]
+    checkpoint.save(run.generator_file, shown, meta)
+
+
+def draw(run: RunDir) -> None:
+    """progress.gif and curves.png from what lies in the run directory."""
+    import imageio.v3 as iio
+
+    frames = [
+        visualise.captioned(iio.imread(path), f"step {step}") for step, path in run.sample_files()
+    ]
+    if frames:
+        visualise.save_gif(run.gif_file, frames, pause=2000)
+    visualise.save_curves(run.curves_file, run.read_log())

@@ -1,0 +1,102 @@
+"""Pictures: grids, PNG files, progress GIFs, curves. NumPy arrays in, files out."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import imageio.v3 as iio
+import numpy as np
+from PIL import Image, ImageDraw
+
+from ms_gan import files
+
+TILE = 56  # small images are enlarged until a tile has about this many pixels
+CAPTION = 20  # height of the caption bar of a frame, pixels
+
+
+def to_uint8(images: np.ndarray) -> np.ndarray:
+    """float [-1, 1] -> uint8 [0, 255], values outside are clipped."""
+    return np.clip(np.rint((np.asarray(images) + 1.0) * 127.5), 0, 255).astype(np.uint8)
+
+
+def to_picture(image: np.ndarray) -> np.ndarray:
+    """One image [C, H, W] in [-1, 1] -> uint8 [H, W] (grey) or [H, W, 3]."""
+    picture = to_uint8(image).transpose(1, 2, 0)
+    return picture[..., 0] if picture.shape[2] == 1 else picture
+
+
+def grid(images: np.ndarray, *, columns: int | None = None, gap: int = 2) -> np.ndarray:
+    """Images [N, C, H, W] in [-1, 1] -> one picture, uint8 [H', W'] or [H', W', 3].
+
+    Rows are filled from the left; without `columns` the grid is as square as it can be. Images
+    smaller than a tile are enlarged by a whole factor.
+    """
+    num, channels, height, width = images.shape
+    columns = columns or int(np.ceil(np.sqrt(num)))
+    rows = -(-num // columns)
+    factor = max(1, round(TILE / max(height, width)))
+    tiles = to_uint8(images).repeat(factor, axis=2).repeat(factor, axis=3)
+    height, width = height * factor, width * factor
+    canvas = np.zeros(
+        (rows * (height + gap) + gap, columns * (width + gap) + gap, channels), np.uint8
+    )
+    for i, tile in enumerate(tiles):
+        top, left = gap + (i // columns) * (height + gap), gap + (i % columns) * (width + gap)
+        canvas[top : top + height, left : left + width] = tile.transpose(1, 2, 0)
+    return canvas[..., 0] if channels == 1 else canvas
+
+
+def save_png(path: str | Path, picture: np.ndarray) -> None:
+    files.write(path, iio.imwrite("<bytes>", picture, extension=".png"))
+
+
+def captioned(picture: np.ndarray, text: str) -> np.ndarray:
+    """The picture with a line of text in a bar above it."""
+    image = Image.fromarray(picture)
+    framed = Image.new(image.mode, (image.width, image.height + CAPTION))
+    framed.paste(image, (0, CAPTION))
+    ImageDraw.Draw(framed).text((4, 4), text, fill="white")
+    return np.asarray(framed)
+
+
+def save_gif(
+    path: str | Path, frames: Sequence[np.ndarray], *, milliseconds: int = 120, pause: int = 0
+) -> None:
+    """An endless GIF of frames of equal size; the last one stays for `pause` more milliseconds."""
+    durations = [milliseconds] * len(frames)
+    durations[-1] += pause
+    content = iio.imwrite(
+        "<bytes>", np.stack(frames), extension=".gif", duration=durations, loop=0
+    )
+    files.write(path, content)
+
+
+def save_curves(path: str | Path, log: Sequence[Mapping[str, float]]) -> None:
+    """Losses, and D(x) and D(G(z)) against the step, as two panels of one PNG."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 6), layout="constrained")
+    FigureCanvasAgg(figure)
+    top, bottom = figure.subplots(2, 1, sharex=True)
+    panels = (
+        (top, (("loss_d", "discriminator"), ("loss_g", "generator")), "loss"),
+        (bottom, (("d_real", "D(x)"), ("d_fake", "D(G(z))")), "mean of sigmoid(score)"),
+    )
+    for axes, curves, label in panels:
+        for key, name in curves:
+            points = [(row["step"], row[key]) for row in log if key in row]
+            if points:
+                axes.plot(*zip(*points, strict=True), label=name, linewidth=1)
+        axes.set_ylabel(label)
+        axes.grid(alpha=0.3)
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend(loc="upper right")
+    bottom.axhline(0.5, color="grey", linewidth=0.8, linestyle=":")
+    bottom.set_ylim(0, 1)
+    bottom.set_xlabel("step (generator updates)")
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110)
+    files.write(path, buffer.getvalue())

@@ -1,0 +1,43 @@
+"""Import ms_gan first: it prepares the process before anything imports MindSpore."""
+
+import os
+from pathlib import Path
+
+import ms_gan  # noqa: F401
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(params=["graph", "pynative"])
+def mode(request):
+    """Both execution modes, one after the other; graph mode is restored."""
+    from ms_gan import runtime
+
+    runtime.set_mode(request.param)
+    yield request.param
+    runtime.set_mode("graph")
+
+
+@pytest.fixture(autouse=True)
+def graph_mode(request):
+    """Tests that import MindSpore run in graph mode unless they ask for another one."""
+    if "mode" not in request.fixturenames and "mindspore" in __import__("sys").modules:
+        from ms_gan import runtime
+
+        runtime.set_mode("graph")
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+@pytest.fixture(scope="session")
+def mnist_root():
+    """The folder of the real MNIST, or a loud skip."""
+    for place in (os.environ.get("MS_GAN_DATA"), ROOT.parent / "shared" / "data"):
+        if place and list(Path(place).rglob("train-images*idx3-ubyte*")):
+            return str(place)
+    pytest.skip("REAL MNIST NOT FOUND: set MS_GAN_DATA to the folder that holds it")

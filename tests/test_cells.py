@@ -1,0 +1,235 @@
+"""The adversarial update: fused = separate = an independent float64 reference, in both modes."""
+
+import numpy as np
+import pytest
+from numpy_reference import NumpyGan
+
+import mindspore as ms
+from mindspore import Tensor, nn
+
+from ms_gan import build, cells
+from ms_gan import config as cfg
+
+N, LATENT, SHAPE = 16, 10, (1, 8, 8)
+RECIPE = {
+    "name": "test",
+    "model": {"name": "gan", "latent_dim": LATENT, "g_widths": [12, 24, 32], "d_widths": [20, 12]},
+    "train": {"steps": 3},
+}
+
+
+def recipe(**sections):
+    return cfg.from_dict({**RECIPE, **sections})
+
+
+def state_of(**sections):
+    return build.build_training(recipe(**sections), SHAPE, 0, {})
+
+
+def batch(rng, parts=1, latents=None):
+    real = rng.uniform(-1, 1, (parts * N, *SHAPE)).astype(np.float32)
+    z = rng.standard_normal(((latents or parts) * N, LATENT)).astype(np.float32)
+    return real, z
+
+
+def values(state):
+    return {p.name: p.asnumpy().copy() for p in state.parameters}
+
+
+def separate_cells(state):
+    """The same nets and optimizers in two one-step cells, called one after the other."""
+    fused = state.update
+    return fused.train_d, fused.train_g
+
+
+def test_fused_step_equals_numpy_float64(mode, rng):
+    state = state_of()
+    weights = {k: v for k, v in values(state).items() if not k.startswith("optimizer")}
+    reference = NumpyGan(weights)
+    for _ in range(3):
+        real, z = batch(rng)
+        loss_d, loss_g, real_scores, fake_scores = state.update(Tensor(real), Tensor(z))
+        expected = reference.step(real.reshape(N, -1).astype(np.float64), z.astype(np.float64))
+        assert np.allclose([float(loss_d), float(loss_g)], expected, rtol=2e-6)
+        assert real_scores.shape == fake_scores.shape == (N,)
+    after = values(state)
+    for name, expected in reference.w.items():
+        # Adam moved each weight by up to 3 lr = 6e-4; they must agree to 1/500 of that. A bias in
+        # front of BatchNorm has a gradient of exactly zero, whose rounding noise Adam enlarges.
+        before_norm = name in [f"generator.model.{i}.bias" for i in (2, 5)]
+        atol = 1e-5 if before_norm else 1.2e-6
+        np.testing.assert_allclose(after[name], expected, rtol=2e-6, atol=atol, err_msg=name)
+        if "moving" not in name and not before_norm:
+            assert np.abs(expected - weights[name]).max() > 1e-7, f"{name} did not move"
+
+
+@pytest.mark.parametrize("ema_decay", [0.0, 0.9])
+def test_fused_step_equals_separate_steps(mode, rng, ema_decay):
+    fused, separate = (state_of(train={"steps": 3, "ema_decay": ema_decay}) for _ in range(2))
+    train_d, train_g = separate_cells(separate)
+    batches = [batch(rng) for _ in range(3)]
+    for real, z in batches:
+        loss_d, loss_g, *_ = fused.update(Tensor(real), Tensor(z))
+        fake = separate.generator(Tensor(z))
+        expected_d, *_ = train_d(Tensor(real), fake)
+        expected_g = train_g(Tensor(real), Tensor(z))
+        assert np.allclose(float(loss_d), float(expected_d), rtol=1e-6)
+        assert np.allclose(float(loss_g), float(expected_g), rtol=1e-6)
+    left, right = values(fused), values(separate)
+    for name in left:
+        # The separate way runs the generator twice a step: its BatchNorm statistics advance twice.
+        if "moving" not in name and not name.startswith("average"):
+            np.testing.assert_allclose(left[name], right[name], rtol=1e-6, atol=2e-8, err_msg=name)
+
+
+def test_graph_equals_pynative_bitwise_or_nearly(rng):
+    from ms_gan import runtime
+
+    real, z = batch(rng)
+    results = []
+    for name in ("graph", "pynative"):
+        runtime.set_mode(name)
+        state = state_of()
+        for _ in range(3):
+            state.update(Tensor(real), Tensor(z))
+        results.append(values(state))
+    runtime.set_mode("graph")
+    for name, value in results[0].items():
+        np.testing.assert_allclose(value, results[1][name], rtol=1e-5, atol=1e-7, err_msg=name)
+
+
+def test_each_step_moves_only_its_own_net(rng):
+    state = state_of()
+    train_d, train_g = separate_cells(state)
+    real, z = batch(rng)
+    fake = Tensor(rng.uniform(-1, 1, real.shape).astype(np.float32))
+    for step, own, arguments in (
+        (train_d, "discriminator", (Tensor(real), fake)),
+        (train_g, "generator", (Tensor(real), Tensor(z))),
+    ):
+        before = values(state)
+        step(*arguments)
+        after = values(state)
+        moved = {k.split(".")[0] for k in before if (before[k] != after[k]).any()}
+        assert moved == {own, f"optimizer_{own[0]}"}
+        assert all(
+            (before[k] != after[k]).any() for k in before if k.startswith(own) and "weight" in k
+        )
+
+
+def test_generator_sees_the_new_discriminator(rng):
+    """With a huge learning rate of D, loss_g must be that of the updated D, not of the old one."""
+    state = state_of(optimizer={"lr_d": 0.1, "lr_g": 2e-4})
+    real, z = batch(rng)
+    fake = state.generator(Tensor(z))
+    old_d = float(np.logaddexp(0, -state.update.train_d.network.discriminator(fake).asnumpy()).mean())
+    _, loss_g, *_ = state.update(Tensor(real), Tensor(z))
+    new_d = float(np.logaddexp(0, -state.update.train_d.network.discriminator(fake).asnumpy()).mean())
+    assert abs(new_d - old_d) > 0.1
+    assert float(loss_g) == pytest.approx(new_d, rel=1e-5)
+
+
+@pytest.mark.parametrize("same_latents", [True, False])
+def test_two_discriminator_steps_equal_two_updates(rng, same_latents):
+    """d_steps = 2 is two D updates on the two halves, then a G update on the last latents."""
+    train = {"steps": 1, "d_steps": 2, "same_latents": same_latents}
+    fused, separate = state_of(train=train), state_of(train=train)
+    train_d, train_g = separate_cells(separate)
+    real, z = batch(rng, 2, 2 if same_latents else 3)
+    loss_d, loss_g, *_ = fused.update(Tensor(real), Tensor(z))
+    for i in range(2):
+        part = slice(i * N, (i + 1) * N)
+        fake = separate.generator(Tensor(z[part]))
+        expected_d, *_ = train_d(Tensor(real[part]), fake)
+    expected_g = train_g(Tensor(real[N:]), Tensor(z[-N:]))
+    assert float(loss_d) == pytest.approx(float(expected_d), rel=1e-6)
+    assert float(loss_g) == pytest.approx(float(expected_g), rel=1e-6)
+    left, right = values(fused), values(separate)
+    for name in left:
+        if "moving" not in name:
+            np.testing.assert_allclose(left[name], right[name], rtol=1e-6, atol=2e-8, err_msg=name)
+
+
+def test_average_follows_weights_and_statistics(rng):
+    decay = 0.75
+    state = state_of(train={"steps": 3, "ema_decay": decay})
+    expected = {k: v for k, v in values(state).items() if k.startswith("average.")}
+    assert any("moving_mean" in k for k in expected)
+    for _ in range(3):
+        real, z = batch(rng)
+        state.update(Tensor(real), Tensor(z))
+        now = values(state)
+        for name in expected:
+            source = now[name.replace("average.", "generator.", 1)].astype(np.float64)
+            expected[name] = decay * expected[name] + (1 - decay) * source
+    for name, value in expected.items():
+        np.testing.assert_allclose(now[name], value, rtol=1e-5, atol=1e-7, err_msg=name)
+
+
+def test_only_the_loss_is_differentiated(rng):
+    """nn.TrainOneStepCell would train on the sum of loss and extras; ours must not."""
+
+    class WithExtra(nn.Cell):
+        def __init__(self, net):
+            super().__init__(auto_prefix=False)
+            self.net = net
+
+        def construct(self, real, fake, labels=None):
+            return self.net(real).mean(), 100.0 * self.net.weight.sum(), self.net(fake)[:, 0]
+
+    net = nn.Dense(4, 1)
+    before = net.weight.asnumpy().copy()
+    optimizer = nn.SGD(net.trainable_params(), learning_rate=0.1)
+    x = rng.standard_normal((6, 4)).astype(np.float32)
+    cells.TrainDiscriminatorCell(WithExtra(net), optimizer)(Tensor(x), Tensor(x))
+    np.testing.assert_allclose(net.weight.asnumpy(), before - 0.1 * x.mean(0), rtol=1e-5, atol=1e-6)
+
+
+def test_gradient_reducers_are_in_the_fused_path(rng):
+    """Data-parallel training replaces `grad_reducer`: the fused step must call both of them."""
+
+    class Halve(nn.Cell):
+        def construct(self, grads):
+            halved = ()
+            for grad in grads:
+                halved += (grad * 0.0,)
+            return halved
+
+    state = state_of()
+    state.update.train_d.grad_reducer = Halve()
+    state.update.train_g.grad_reducer = Halve()
+    before = values(state)
+    real, z = batch(rng)
+    state.update(Tensor(real), Tensor(z))
+    after = values(state)
+    for name in before:
+        if name.startswith(("generator", "discriminator")) and "moving" not in name:
+            assert (before[name] == after[name]).all(), name
+
+
+def test_names_are_clean_for_ever():
+    state = state_of(train={"steps": 1, "ema_decay": 0.9})
+    names = [p.name for p in state.parameters]
+    assert len(names) == len(set(names))
+    roles = {name.split(".")[0] for name in names}
+    assert roles == {"generator", "discriminator", "average", "optimizer_d", "optimizer_g"}
+    assert "generator.model.0.weight" in names and "discriminator.model.4.bias" in names
+    real, z = batch(np.random.default_rng(0))
+    state.update(Tensor(real), Tensor(z))
+    assert [p.name for p in state.parameters] == names
+
+
+def test_one_compilation_for_the_whole_run(rng):
+    """Every step runs the same compiled graph."""
+    state = state_of()
+    for _ in range(4):
+        real, z = batch(rng)
+        state.update(Tensor(real), Tensor(z))
+    assert len(state.update.compile_cache) == 1
+
+
+def test_cells_are_train_one_step_cells():
+    state = state_of()
+    assert isinstance(state.update.train_d, nn.TrainOneStepCell)
+    assert isinstance(state.update.train_g, nn.TrainOneStepCell)
+    assert ms.get_context("mode") == ms.GRAPH_MODE
