@@ -129,6 +129,8 @@ class GradientPenalty(GradientRegularizer):
         super().__init__(discriminator, weight=weight)
 
     def construct(self, real, fake, labels=None, uniform=None):
+        if uniform is None:
+            raise ValueError("gradient_penalty: needs uniform, float32 [N] in [0, 1); got None")
         share = uniform.reshape((-1,) + (1,) * (real.ndim - 1))  # [N] -> [N, 1, 1, 1]
         between = share * real + (1.0 - share) * fake  # [N, C, H, W]
         norm = ops.sqrt(self.squared_gradient_norm(between, labels) + NORM_EPSILON)  # [N]
@@ -166,10 +168,10 @@ class WeightClipping(nn.Cell):
 
     def construct(self, token):
         for parameter in self.parameters:
-            # Both dependences are needed: only data flow orders side effects inside a graph.
+            # Inside a graph only data flow is sure to order side effects: read after the token...
             value = ops.depend(parameter, token)
             clamped = ops.clamp(value, -self.limit, self.limit)
-            token = ops.depend(token, ops.assign(parameter, clamped))
+            token = ops.depend(token, ops.assign(parameter, clamped))  # ... and write before it
         return token
 
 
