@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,15 +12,21 @@ from mindspore import nn
 
 from ms_gan import cells, checkpoint
 from ms_gan import config as cfg
-from ms_gan.config import Config, ConfigError
+from ms_gan.config import Config, ConfigError, Part
 from ms_gan.losses import LOSSES
 from ms_gan.models import MODELS
 from ms_gan.optimizers import Adam
 from ms_gan.registry import Registry
+from ms_gan.regularizers import REGULARIZERS
 from ms_gan.runtime import set_seed
+from ms_gan.schedules import Ramp
 from ms_gan.state import TrainState
 
 LOSS = Registry("loss", LOSSES)
+REGULARIZER = Registry("regularizer", REGULARIZERS)
+NO_SECOND_DERIVATIVE = (  # measured: docs/design.md
+    "GroupNorm", "InstanceNorm2d", "GELU", "ELU", "AvgPool2d", "MaxPool2d", "ReflectionPad2d",
+)  # fmt: skip
 
 
 def build_net(config: Config, role: str, image_shape: Sequence[int], num_classes: int) -> nn.Cell:
@@ -51,51 +58,48 @@ def build_training(
     """Nets, losses, optimizers and the fused step of a recipe, before the first update.
 
     Raises:
-        ConfigError: an unknown name or option.
+        ConfigError: an unknown name or option, or parts that do not go together.
     """
     set_seed(config.seed)
-    loss = LOSS.build(config.loss)
+    pack = config.train.pack
+    channels, height, width = image_shape
     gan = cells.GAN(
         build_net(config, "generator", image_shape, num_classes),
-        build_net(config, "discriminator", image_shape, num_classes),
+        build_net(config, "discriminator", (pack * channels, height, width), num_classes),
     )
-    container = build_sampler(config, image_shape, num_classes)
-    generator, discriminator, sampler = gan.generator, gan.discriminator, container.average
-    pairs = zip(sampler.get_parameters(), generator.get_parameters(), strict=True)
-    for copy, trained in pairs:  # the average starts at the initial weights
-        copy.set_data(ms.Tensor(trained.asnumpy()))
-    o = config.optimizer
-    optimizer_d = build_optimizer("optimizer_d", discriminator, o, o.lr_d)
-    optimizer_g = build_optimizer("optimizer_g", generator, o, o.lr_g)
+    average = build_sampler(config, image_shape, num_classes)
+    start_from(average, gan.generator)
+    generator, discriminator = gan.generator, gan.discriminator
+    optimizer_d = build_optimizer(config, "optimizer_d", discriminator, config.optimizer.lr_d)
+    optimizer_g = build_optimizer(config, "optimizer_g", generator, config.optimizer.lr_g)
     averaged = config.train.ema_decay > 0
-    step = cells.AdversarialStep(
-        cells.TrainDiscriminatorCell(
-            cells.DiscriminatorWithLossCell(discriminator, loss.discriminator), optimizer_d
-        ),
-        cells.TrainGeneratorCell(
-            generator,
-            cells.GeneratorWithLossCell(discriminator, loss.generator, loss.pairs),
-            optimizer_g,
-        ),
-        cells.ExponentialMovingAverage(generator, sampler, config.train.ema_decay)
+    train_d, uniform = build_train_d(config, discriminator, optimizer_d)
+    update = cells.AdversarialStep(
+        train_d,
+        build_train_g(config, generator, discriminator, optimizer_g),
+        cells.ExponentialMovingAverage(
+            generator, average, config.train.ema_decay, optimizer_g.global_step
+        )
         if averaged
         else None,
         d_steps=config.train.d_steps,
         same_latents=config.train.same_latents,
     )
-    gan.set_train()
+    update.set_train()
     parameters = list(gan.get_parameters())
     for optimizer in (optimizer_d, optimizer_g):
         parameters += [p for p in optimizer.get_parameters() if p.name.startswith("optimizer_")]
     if averaged:
-        parameters += list(sampler.get_parameters())
+        parameters += list(average.get_parameters())
     return TrainState(
         step=0,
-        update=step,
+        update=update,
         parameters=parameters,
         generator=generator,
-        sampler=sampler,
+        sampler=average.average,
         averaged=averaged,
+        conditional=getattr(generator, "num_classes", 0) > 0,
+        uniform=uniform,
         latent_dim=latent_dim(config),
         meta={
             **meta,
@@ -106,11 +110,95 @@ def build_training(
     )
 
 
-def build_optimizer(name: str, net: nn.Cell, o: cfg.Optimizer, lr: float) -> Adam:
-    parameters = net.trainable_params()
-    optimizer = Adam(parameters, lr=lr, beta1=o.beta1, beta2=o.beta2, eps=o.eps)
+def start_from(copy: nn.Cell, trained: nn.Cell) -> None:
+    """The average starts at the initial weights."""
+    pairs = zip(copy.get_parameters(), trained.get_parameters(), strict=True)
+    for own, other in pairs:
+        own.set_data(ms.Tensor(other.asnumpy()))
+
+
+def build_optimizer(
+    config: Config, name: str, net: nn.Cell, lr: float | cfg.Ramp
+) -> nn.Optimizer:
+    """The optimizer of one net, its own parameters named `name.…`."""
+    o = config.optimizer
+    if isinstance(lr, cfg.Ramp):
+        lr = Ramp(**dataclasses.asdict(lr))
+    if o.name == "adam":
+        optimizer = Adam(
+            net.trainable_params(), lr=lr, beta1=o.beta1, beta2=o.beta2, eps=o.eps
+        )
+    else:
+        optimizer = nn.RMSProp(
+            net.trainable_params(), learning_rate=lr, decay=o.decay, momentum=0.0, epsilon=o.eps
+        )
     cells.name_optimizer_parameters(optimizer, name)
     return optimizer
+
+
+def build_train_d(
+    config: Config, discriminator: nn.Cell, optimizer: nn.Optimizer
+) -> tuple[cells.TrainDiscriminatorCell, bool]:
+    """The discriminator's one-step cell, and whether it wants random numbers from the host."""
+    judge, pack = discriminator, config.train.pack
+    if pack > 1:
+        if getattr(discriminator, "num_classes", 0):
+            raise ConfigError("train.pack: a conditional discriminator judges one image at a time")
+        judge = cells.Packed(discriminator, pack)
+    loss = LOSS.build(config.loss)
+    part = config.regularizer
+    if part is None:
+        return _train_d(judge, loss, optimizer), False
+    if part.name == "weight_clipping":
+        clipping = REGULARIZER.build(part, discriminator.trainable_params())
+        return _train_d(judge, loss, optimizer, constraint=clipping), False
+    check_penalty(config, discriminator)
+    weight = part.options.get("weight")
+    ramp = None
+    if isinstance(weight, cfg.Ramp):
+        ramp = Ramp(**dataclasses.asdict(weight))
+        part = Part(part.name, {**part.options, "weight": 1.0})
+    regularizer = REGULARIZER.build(part, judge)
+    step = _train_d(judge, loss, optimizer, regularizer=regularizer, weight=ramp)
+    return step, regularizer.needs_uniform
+
+
+def _train_d(judge, loss, optimizer, *, regularizer=None, weight=None, constraint=None):
+    network = cells.DiscriminatorWithLossCell(
+        judge, loss.discriminator, regularizer, weight, optimizer.global_step
+    )
+    return cells.TrainDiscriminatorCell(network, optimizer, constraint)
+
+
+def check_penalty(config: Config, discriminator: nn.Cell) -> None:
+    """Refuse penalties where their gradient would be meaningless, wrong or missing."""
+    name = config.regularizer.name
+    if config.runtime.mode != "graph":
+        raise ConfigError(
+            f"regularizer: '{name}' needs runtime.mode=graph; PyNative mode computes the gradient "
+            "of a gradient wrongly"
+        )
+    for _, cell in discriminator.cells_and_names():
+        if isinstance(cell, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d):
+            raise ConfigError(
+                f"regularizer: '{name}' does not go with BatchNorm in the discriminator, which "
+                "mixes the images of a batch; use model.d_norm=none"
+            )
+        if type(cell).__name__ in NO_SECOND_DERIVATIVE:
+            raise ConfigError(
+                f"regularizer: '{name}' needs a second derivative, which MindSpore 2.10 lacks for "
+                f"nn.{type(cell).__name__} in the discriminator; build it from other layers"
+            )
+
+
+def build_train_g(
+    config: Config, generator: nn.Cell, discriminator: nn.Cell, optimizer: nn.Optimizer
+) -> cells.TrainGeneratorCell:
+    """The generator's one-step cell."""
+    loss, pack = LOSS.build(config.loss), config.train.pack
+    judge = cells.Packed(discriminator, pack) if pack > 1 else discriminator
+    network = cells.GeneratorWithLossCell(judge, loss.generator, loss.pairs)
+    return cells.TrainGeneratorCell(generator, network, optimizer)
 
 
 def load_training(path: str | Path, state: TrainState) -> None:

@@ -27,30 +27,66 @@ class Average(nn.Cell):
         self.average = generator
 
 
+class Packed(nn.Cell):
+    """PacGAN: a discriminator that judges `pack` images at once, joined along the channels.
+
+    Lin et al. 2017, arXiv:1712.04086, section 2.
+
+    Args:
+        discriminator: built for images [pack * C, H, W].
+        pack: images per judgement; divides every batch.
+
+    Inputs: x float32 [N, C, H, W], labels are ignored. Outputs: scores float32 [N / pack].
+    """
+
+    def __init__(self, discriminator: nn.Cell, pack: int):
+        super().__init__(auto_prefix=False)
+        self.discriminator = discriminator
+        self.pack = pack
+
+    def construct(self, x, labels=None):
+        n, c, h, w = x.shape
+        return self.discriminator(x.reshape((n // self.pack, self.pack * c, h, w)))
+
+
 class DiscriminatorWithLossCell(nn.Cell):
     """The discriminator's loss on real and generated images (Goodfellow et al. 2014, algorithm 1).
 
     Args:
         discriminator: (x [N, C, H, W], labels) -> scores [N].
         loss: function (real_scores, fake_scores) -> scalar.
-        regularizer: Cell (real, fake, labels) -> scalar that is added to the loss, or None.
+        regularizer: Cell (real, fake, labels, uniform) -> scalar that is added, or None.
+        weight: Cell (updates so far) -> factor of the regularizer, or None.
+        updates: the optimizer's global_step, which `weight` reads.
 
-    Inputs: real, fake float32 [N, C, H, W]; labels int32 [N] or None.
+    Inputs: real, fake float32 [N, C, H, W]; labels int32 [N] or None; uniform float32 [N] or None.
     Outputs: loss scalar, real_scores [N], fake_scores [N].
     """
 
-    def __init__(self, discriminator: nn.Cell, loss, regularizer: nn.Cell | None = None):
+    def __init__(
+        self,
+        discriminator: nn.Cell,
+        loss,
+        regularizer: nn.Cell | None = None,
+        weight: nn.Cell | None = None,
+        updates: ms.Parameter | None = None,
+    ):
         super().__init__(auto_prefix=False)
         self.discriminator = discriminator
         self.loss = loss
         self.regularizer = regularizer
+        self.weight = weight
+        self.updates = updates
 
-    def construct(self, real, fake, labels=None):
+    def construct(self, real, fake, labels=None, uniform=None):
         real_scores = self.discriminator(real, labels)
         fake_scores = self.discriminator(fake, labels)
         loss = self.loss(real_scores, fake_scores)
         if self.regularizer is not None:
-            loss = loss + self.regularizer(real, fake, labels)
+            penalty = self.regularizer(real, fake, labels, uniform)
+            if self.weight is not None:
+                penalty = self.weight(self.updates) * penalty
+            loss = loss + penalty
         return loss, real_scores, fake_scores
 
 
@@ -84,16 +120,27 @@ class TrainDiscriminatorCell(nn.TrainOneStepCell):
     differentiated. Its `weights` and `grad_reducer` (the all-reduce of data-parallel training) are
     kept.
 
-    Inputs and outputs: those of `network`, a :class:`DiscriminatorWithLossCell`.
+    Args:
+        network: a :class:`DiscriminatorWithLossCell`.
+        optimizer: of the discriminator's parameters.
+        constraint: Cell token -> token that changes the weights after the update (weight clipping),
+            or None.
+
+    Inputs and outputs: those of `network`.
     """
 
-    def __init__(self, network: nn.Cell, optimizer: nn.Optimizer):
+    def __init__(self, network: nn.Cell, optimizer: nn.Optimizer, constraint: nn.Cell | None = None):
         super().__init__(network, optimizer)
         self.value_and_grad = ms.value_and_grad(network, None, optimizer.parameters, has_aux=True)
+        self.constraint = constraint
 
-    def construct(self, real, fake, labels=None):
-        outputs, grads = self.value_and_grad(real, fake, labels)
-        return ops.depend(outputs, self.optimizer(self.grad_reducer(grads)))
+    def construct(self, real, fake, labels=None, uniform=None):
+        outputs, grads = self.value_and_grad(real, fake, labels, uniform)
+        loss, real_scores, fake_scores = outputs
+        loss = ops.depend(loss, self.optimizer(self.grad_reducer(grads)))
+        if self.constraint is not None:
+            loss = self.constraint(loss)
+        return loss, real_scores, fake_scores
 
 
 class TrainGeneratorCell(nn.TrainOneStepCell):
@@ -129,24 +176,36 @@ class TrainGeneratorCell(nn.TrainOneStepCell):
 
 
 class ExponentialMovingAverage(nn.Cell):
-    """average += (1 - decay) * (source - average), for weights and BatchNorm statistics alike.
+    """average += (1 - d) * (source - average), for weights and BatchNorm statistics alike.
 
-    Inputs: anything that is computed after the update of the source. Outputs: the same, once the
+    d = min(decay, (1 + t) / (10 + t)) after t updates, so that the initial weights are soon
+    forgotten.
+
+    Args:
+        source: the trained net.
+        average: a net of the same architecture.
+        decay: the final d, 0 < decay < 1.
+        updates: the global_step of the source's optimizer.
+
+    Inputs: a tensor that is computed after the update of the source. Outputs: the same, once the
     average has moved.
     """
 
-    def __init__(self, source: nn.Cell, average: nn.Cell, decay: float):
+    def __init__(self, source: nn.Cell, average: nn.Cell, decay: float, updates: ms.Parameter):
         super().__init__(auto_prefix=False)
         self.source = ms.ParameterTuple(list(source.get_parameters()))
         self.average = ms.ParameterTuple(list(average.get_parameters()))
         self.rate = 1.0 - decay
+        self.updates = updates
+        self.move = ops.ApplyGradientDescent()  # one kernel: average -= rate * difference
 
     def construct(self, after):
+        t = ops.depend(self.updates, after).reshape(()).astype(ms.float32)
+        rate = ops.maximum(ms.Tensor(self.rate, ms.float32), 9.0 / (10.0 + t))
         moved = ()
         for i in range(len(self.source)):
             source = ops.depend(self.source[i], after)
-            average = self.average[i]
-            moved += (ops.assign(average, average + self.rate * (source - average)),)
+            moved += (self.move(self.average[i], rate, self.average[i] - source),)
         return ops.depend(after, moved)
 
 
@@ -166,7 +225,8 @@ class AdversarialStep(nn.Cell):
     Inputs:
         real: float32 [d_steps * N, C, H, W], N images for each D update.
         z: float32 [d_steps * N, latent_dim], and N more rows unless the latents are shared.
-        labels: int32 [d_steps * N] or None.
+        labels: int32 [d_steps * N] or None; of the real images and for the generated ones.
+        uniform: float32 [d_steps * N] in [0, 1) or None, for regularizers that need it.
     Outputs: loss_d, loss_g scalars; real_scores [N], fake_scores [N] of the last D update.
     """
 
@@ -186,20 +246,21 @@ class AdversarialStep(nn.Cell):
         self.d_steps = d_steps
         self.same_latents = same_latents
 
-    def construct(self, real, z, labels=None):
+    def construct(self, real, z, labels=None, uniform=None):
         n = real.shape[0] // self.d_steps
         last = self.d_steps - 1
         done = z  # what the next update must wait for
         for i in range(last):
-            part = None if labels is None else labels[i * n : (i + 1) * n]
-            z_i = ops.depend(z[i * n : (i + 1) * n], done)
-            fake = ops.stop_gradient(self.train_g.generator(z_i, part))
-            done = self.train_d(real[i * n : (i + 1) * n], fake, part)
+            part = self.part(labels, i, n)
+            fake = self.train_g.generator(ops.depend(z[i * n : (i + 1) * n], done), part)
+            done = self.train_d(
+                real[i * n : (i + 1) * n], ops.stop_gradient(fake), part, self.part(uniform, i, n)
+            )
         if last > 0:
             real, z = real[last * n :], ops.depend(z[last * n :], done)
-            labels = None if labels is None else labels[last * n :]
+            labels, uniform = self.part(labels, last, n), self.part(uniform, last, n)
         fake, pull_back = self.train_g.forward(z[:n], labels)
-        outputs = self.train_d(real, ops.stop_gradient(fake), labels)
+        outputs = self.train_d(real, ops.stop_gradient(fake), labels, uniform)
         if self.same_latents:
             fake = ops.depend(fake, outputs)  # the G loss must see the new D
         else:
@@ -209,6 +270,10 @@ class AdversarialStep(nn.Cell):
             loss_g = self.average(loss_g)
         loss_d, real_scores, fake_scores = outputs
         return loss_d, loss_g, real_scores, fake_scores
+
+    def part(self, values, i, n):
+        """Rows of the i-th D update, or None where there are no values."""
+        return None if values is None else values[i * n : (i + 1) * n]
 
 
 def name_optimizer_parameters(optimizer: nn.Optimizer, name: str) -> None:

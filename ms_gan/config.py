@@ -49,20 +49,43 @@ class Data:
 
 
 @dataclass(frozen=True)
-class Optimizer:
-    """Adam of both nets; the tutorial's values."""
+class Ramp:
+    """A number that changes while training: see :class:`ms_gan.schedules.Ramp`."""
 
-    lr_d: float = 2e-4
-    lr_g: float = 2e-4
-    beta1: float = 0.5
-    beta2: float = 0.999
+    start: float
+    end: float
+    steps: int  # updates that the change takes
+    after: int = 0  # update at which it begins
+    shape: str = "cosine"  # cosine, linear
+
+    def __post_init__(self):
+        at_least("steps of a ramp", self.steps, 1)
+        at_least("after of a ramp", self.after, 0)
+        one_of("shape of a ramp", self.shape, ("cosine", "linear"))
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """Of both nets; the tutorial's values."""
+
+    name: str = "adam"  # adam, rmsprop
+    lr_d: float | Ramp = 2e-4
+    lr_g: float | Ramp = 2e-4
+    beta1: float = 0.5  # of Adam; 0: no momentum
+    beta2: float = 0.999  # of Adam
+    decay: float = 0.9  # of RMSProp's mean square
     eps: float = 1e-8
 
     def __post_init__(self):
-        for name in ("lr_d", "lr_g", "eps"):
-            if not getattr(self, name) > 0:
-                raise ConfigError(f"optimizer.{name}: expected > 0, got {getattr(self, name)}")
-        for name in ("beta1", "beta2"):
+        one_of("optimizer.name", self.name, ("adam", "rmsprop"))
+        for name in ("lr_d", "lr_g"):
+            lr = getattr(self, name)
+            for value in (lr.start, lr.end) if isinstance(lr, Ramp) else (lr,):
+                if not 0 <= value <= 10 or not (isinstance(lr, Ramp) or value > 0):
+                    raise ConfigError(f"optimizer.{name}: expected > 0 and at most 10, got {value}")
+        if not self.eps > 0:
+            raise ConfigError(f"optimizer.eps: expected > 0, got {self.eps}")
+        for name in ("beta1", "beta2", "decay"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"optimizer.{name}: expected 0 <= x < 1, got {getattr(self, name)}")
 
@@ -74,6 +97,7 @@ class Train:
     d_steps: int = 1  # discriminator updates per generator update
     same_latents: bool = True  # G is updated with the latents of the last D update
     ema_decay: float = 0.0  # exponential moving average of G; 0: none
+    pack: int = 1  # images that the discriminator judges at once (PacGAN)
 
     def __post_init__(self):
         if (self.steps is None) == (self.epochs is None):
@@ -82,6 +106,7 @@ class Train:
             if getattr(self, name) is not None:
                 at_least(f"train.{name}", getattr(self, name), 1)
         at_least("train.d_steps", self.d_steps, 1)
+        at_least("train.pack", self.pack, 1)
         if not 0 <= self.ema_decay < 1:
             raise ConfigError(f"train.ema_decay: expected 0 <= x < 1, got {self.ema_decay}")
 
@@ -127,9 +152,16 @@ class Config:
     runtime: Runtime = field(default_factory=Runtime)
 
     def __post_init__(self):
-        if not re.fullmatch(r"[\w.-]+", self.name):
+        if not re.fullmatch(r"\w[\w.-]*", self.name):  # it names a folder: neither '.' nor '..'
             raise ConfigError(f"name: expected letters, digits, '_', '-', '.', got {self.name!r}")
         at_least("seed", self.seed, 0)
+        if self.data.batch_size % self.train.pack:
+            raise ConfigError(
+                f"train.pack: {self.train.pack} does not divide data.batch_size, "
+                f"{self.data.batch_size}; change one of them"
+            )
+        if self.seed >= 2**32:
+            raise ConfigError(f"seed: expected less than 2**32, got {self.seed}")
 
 
 def at_least(path: str, value: int, low: int) -> None:
@@ -154,7 +186,7 @@ def load(path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -> Confi
     """
     path = Path(path)
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+        tree = _parse(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such recipe; `ls configs` shows those that exist") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -171,13 +203,38 @@ def load(path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -> Confi
     return from_dict(tree)
 
 
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that is given twice, of which PyYAML would silently take the last."""
+
+    def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        seen = set()
+        for key in (k for k, _ in node.value if isinstance(k, yaml.ScalarNode)):
+            if key.value in seen:
+                raise yaml.MarkedYAMLError(
+                    problem=f"key '{key.value}' is given twice", problem_mark=key.start_mark
+                )
+            seen.add(key.value)
+        return node
+
+
+def _parse(text: str) -> Any:
+    try:
+        return yaml.load(text, _Loader)
+    except yaml.YAMLError:
+        raise
+    except (ValueError, LookupError, AttributeError, RecursionError) as error:
+        # `2024-13-45`, `!!bool x`, `!!timestamp x`, `[[[[…`: what PyYAML's constructors let through
+        raise yaml.YAMLError(f"a value that cannot be read: {error}") from None
+
+
 def apply_override(tree: dict, override: str) -> None:
     """Set `a.b=value` in the tree; train.steps and train.epochs replace each other."""
     key, separator, text = override.partition("=")
-    if not separator or not key:
+    if not separator or not all(key.split(".")):
         raise ConfigError(f"'{override}': expected key.path=value, for example train.epochs=12")
     try:
-        value = yaml.safe_load(text)
+        value = _parse(text)
     except yaml.YAMLError:
         raise ConfigError(f"{key}: not a YAML value: {text!r}") from None
     *parents, last = key.split(".")
@@ -205,7 +262,8 @@ def from_dict(tree: dict) -> Config:
 
 def _section(cls: type, tree: Any, path: str) -> Any:
     if not isinstance(tree, dict):
-        raise ConfigError(f"{path}: expected a section of `key: value`, got {tree!r}")
+        where = path or "recipe"
+        raise ConfigError(f"{where}: expected a section of `key: value`, got {tree!r}")
     hints = typing.get_type_hints(cls)
     values = {}
     for key, value in tree.items():
@@ -215,14 +273,24 @@ def _section(cls: type, tree: Any, path: str) -> Any:
             hint = f"did you mean '{close[0]}'?" if close else f"known: {', '.join(hints)}"
             raise ConfigError(f"{where}: unknown key; {hint}")
         values[key] = _value(hints[key], value, where)
+    missing = [f.name for f in dataclasses.fields(cls) if f.name not in values and _required(f)]
+    if missing:
+        where = f"{path}.{missing[0]}" if path else missing[0]
+        raise ConfigError(f"{where}: missing; expected in every {path or 'recipe'}")
     return cls(**values)
+
+
+def _required(item: dataclasses.Field) -> bool:
+    return item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
 
 
 def _value(hint: Any, value: Any, path: str) -> Any:
     options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     if value is None and type(None) in options:
         return None
-    wanted = next(o for o in options if o is not type(None))
+    if Ramp in options and isinstance(value, dict):
+        return _section(Ramp, value, path)
+    wanted = options[0]
     if wanted is Part:
         return _part(value, path)
     if dataclasses.is_dataclass(wanted):
@@ -230,7 +298,7 @@ def _value(hint: Any, value: Any, path: str) -> Any:
     if wanted is float and type(value) in (int, str):
         try:
             value = float(value)  # YAML reads 1e-4, without a dot, as a string
-        except ValueError:
+        except (ValueError, OverflowError):
             pass
     if type(value) is not wanted:
         raise ConfigError(f"{path}: expected {wanted.__name__}, got {value!r}")
@@ -244,14 +312,21 @@ def _part(value: Any, path: str) -> Part:
         return Part(value)
     if not isinstance(value, dict) or not isinstance(value.get("name"), str):
         raise ConfigError(f"{path}: expected a name or {{name: …, options}}, got {value!r}")
-    options = {k: _number(v) for k, v in value.items() if k != "name"}
+    for key in value:
+        if not isinstance(key, str):  # YAML reads `on`, `yes` and `1` as no strings
+            raise ConfigError(f"{path}.{key}: unknown key; expected the name of an option")
+    options = {k: _option(v, f"{path}.{k}") for k, v in value.items() if k != "name"}
     return Part(value["name"], options)
 
 
-def _number(value: Any) -> Any:
-    """`1e-4` without a dot is a string for YAML; a part's options have no type to say so."""
-    if isinstance(value, str) and re.fullmatch(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", value):
-        return float(value)
+def _option(value: Any, path: str) -> Any:
+    """An option of a part has no type to convert it: `1e-4` is a string for YAML, a ramp a dict."""
+    if isinstance(value, dict):
+        return _section(Ramp, value, path)
+    if isinstance(value, str) and re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)[eE][+-]?\d+", value):
+        value = float(value)
+    if isinstance(value, float) and value - value != 0:
+        raise ConfigError(f"{path}: expected a finite number, got {value}")
     return value
 
 
@@ -264,12 +339,17 @@ def to_dict(config: Config) -> dict[str, Any]:
     for item in dataclasses.fields(config):
         value = getattr(config, item.name)
         if isinstance(value, Part):
-            tree[item.name] = {"name": value.name, **value.options}
+            options = {k: _plain(v) for k, v in value.options.items()}
+            tree[item.name] = {"name": value.name, **options}
         elif dataclasses.is_dataclass(value):
             tree[item.name] = dataclasses.asdict(value)
         else:
             tree[item.name] = value
     return tree
+
+
+def _plain(value: Any) -> Any:
+    return dataclasses.asdict(value) if isinstance(value, Ramp) else value
 
 
 def dump(config: Config) -> str:

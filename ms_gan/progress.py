@@ -47,7 +47,11 @@ class Progress:
         if not self.terminal:
             print(text, file=self.stream, flush=True)
             return
-        room = shutil.get_terminal_size().columns - len(text) - 4
+        columns = shutil.get_terminal_size().columns
+        if len(text) >= columns:  # a line that wraps could not be overwritten
+            short = text.replace(f"  {values['images_per_second']:.0f} images/s", "")
+            text = short.replace("  ", " ")[: columns - 1]
+        room = columns - len(text) - 4
         if room >= 8:
             filled = round(min(room, 40) * step / self.total)
             text = f"[{'#' * filled}{'.' * (min(room, 40) - filled)}] {text}"

@@ -64,7 +64,8 @@ class Registry:
         try:
             return factory(*args, **known)
         except ValueError as error:
-            raise ConfigError(f"{self.kind}: '{part.name}': {error}") from error
+            message = " ".join(str(error).split())
+            raise ConfigError(f"{self.kind}: '{part.name}': {message}") from error
 
 
 def check_type(path: str, value: Any, parameter: inspect.Parameter) -> None:
@@ -73,9 +74,15 @@ def check_type(path: str, value: Any, parameter: inspect.Parameter) -> None:
     if default is inspect.Parameter.empty or default is None:
         return
     wanted = type(default)
-    if wanted is float and type(value) is int:
-        return
     if wanted is tuple and isinstance(value, list | tuple):
+        for i, item in enumerate(value if default else ()):
+            check_value(f"{path}[{i}]", item, type(default[0]))
+        return
+    check_value(path, value, wanted)
+
+
+def check_value(path: str, value: Any, wanted: type) -> None:
+    if wanted is float and type(value) is int:
         return
     if type(value) is not wanted:
         expected = "list" if wanted is tuple else wanted.__name__

@@ -137,14 +137,6 @@ class GradientPenalty(GradientRegularizer):
         return self.weight * (norm - 1.0).square().mean()
 
 
-REGULARIZERS: dict[str, type[GradientRegularizer]] = {
-    "r1": R1,
-    "r2": R2,
-    "r1_r2": R1R2,
-    "gradient_penalty": GradientPenalty,
-}
-
-
 class WeightClipping(nn.Cell):
     """Clamp parameters into [-limit, limit], in place.
 
@@ -173,6 +165,15 @@ class WeightClipping(nn.Cell):
             clamped = ops.clamp(value, -self.limit, self.limit)
             token = ops.depend(token, ops.assign(parameter, clamped))  # ... and write before it
         return token
+
+
+PENALTIES: dict[str, type[GradientRegularizer]] = {
+    "r1": R1,
+    "r2": R2,
+    "r1_r2": R1R2,
+    "gradient_penalty": GradientPenalty,
+}
+REGULARIZERS: dict[str, type[nn.Cell]] = {**PENALTIES, "weight_clipping": WeightClipping}
 
 
 class SpectralNorm(nn.Cell):

@@ -9,7 +9,7 @@ from typing import Any
 
 from ms_gan import config as cfg
 from ms_gan import files
-from ms_gan.config import Config
+from ms_gan.config import Config, ConfigError
 from ms_gan.errors import UserError
 
 
@@ -62,8 +62,15 @@ class RunDir:
                     "choose another folder with --run-dir"
                 )
             return
+        try:
+            started = cfg.load(self.config_file)
+        except ConfigError as error:  # edited by hand, or of a newer version
+            raise RunError(
+                f"{self.path}: its config.yaml cannot be used ({error}); "
+                "choose another folder with --run-dir"
+            ) from None
         changed = cfg.differences(
-            cfg.load(self.config_file),
+            started,
             config,
             ignore=("train.steps", "train.epochs", "every.", "runtime.", "data.root"),
         )
@@ -127,7 +134,7 @@ class RunDir:
         """The whole lines of log.jsonl; a line that a kill has cut is left out."""
         rows = []
         if self.log_file.is_file():
-            for line in self.log_file.read_text(encoding="utf-8").splitlines():
+            for line in self.log_file.read_text(encoding="utf-8", errors="replace").splitlines():
                 try:
                     rows.append(json.loads(line))
                 except ValueError:
@@ -135,12 +142,19 @@ class RunDir:
         return rows
 
     def rewind(self, step: int) -> None:
-        """Forget what was logged and sampled after `step`: training goes on from there."""
+        """Forget what was logged and sampled after `step`: training goes on from there.
+
+        Checkpoints after `step` are those that could not be loaded; they are set aside, since
+        :meth:`prune` would keep them in place of the good ones.
+        """
         rows = [json.dumps(row) + "\n" for row in self.read_log() if row["step"] <= step]
         files.write(self.log_file, "".join(rows))
         for file_step, path in self.sample_files():
             if file_step > step:
                 path.unlink()
+        for file_step, path in self.checkpoint_files():
+            if file_step > step:
+                path.replace(path.with_suffix(".refused"))
 
     def sample_file(self, step: int) -> Path:
         return self.samples / f"{step:07d}.png"
@@ -161,7 +175,8 @@ class RunDir:
             path.unlink()
         for folder in (self.path, self.samples, self.checkpoints):
             for path in folder.glob(".*.*"):
-                path.unlink()
+                if re.fullmatch(r"\..+\.\d+(\.\w+)?", path.name) and path.is_file():
+                    path.unlink()  # of files.replacing; other hidden files are the user's
 
 
 def _numbered(folder: Path, pattern: str) -> list[tuple[int, Path]]:

@@ -18,10 +18,15 @@ def latents(seed: int, num: int, latent_dim: int) -> np.ndarray:
     return np.random.default_rng([seed, FIXED]).standard_normal((num, latent_dim), np.float32)
 
 
-def training_latents(seed: int, step: int, num: int, latent_dim: int) -> np.ndarray:
-    """The latents of one training step, float32 [num, latent_dim]: a function of (seed, step)."""
+def training_noise(
+    seed: int, step: int, num: int, latent_dim: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The randomness of one training step, a function of (seed, step).
+
+    Latents float32 [num, latent_dim], N(0, 1), and float32 [num], uniform in [0, 1).
+    """
     rng = np.random.default_rng([seed, TRAINING, step])
-    return rng.standard_normal((num, latent_dim), np.float32)
+    return rng.standard_normal((num, latent_dim), np.float32), rng.random(num, np.float32)
 
 
 def generate(
@@ -55,7 +60,10 @@ def interpolation(seed: int, latent_dim: int, *, stops: int = 8, frames: int = 1
         cosine = a @ b / (np.linalg.norm(a) * np.linalg.norm(b))
         angle = np.arccos(np.clip(cosine, -1.0, 1.0))
         for t in np.arange(frames) / frames:
-            walk.append((np.sin((1 - t) * angle) * a + np.sin(t * angle) * b) / np.sin(angle))
+            if np.sin(angle) < 1e-6:  # on one line, as with latent_dim 1: there is no arc
+                walk.append((1 - t) * a + t * b)
+            else:
+                walk.append((np.sin((1 - t) * angle) * a + np.sin(t * angle) * b) / np.sin(angle))
     return np.array(walk, np.float32)
 
 

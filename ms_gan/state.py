@@ -22,6 +22,8 @@ class TrainState:
     generator: nn.Cell
     sampler: nn.Cell
     averaged: bool
+    conditional: bool  # the nets take labels
+    uniform: bool  # the regularizer wants random numbers from the host
     latent_dim: int
     meta: dict[str, Any]  # goes into every checkpoint
 

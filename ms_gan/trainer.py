@@ -82,11 +82,16 @@ def train(
 
 def update(state: TrainState, batches: Any, seed: int, d_steps: int, same_latents: bool) -> tuple:
     """One step: fresh images and latents for every discriminator update."""
-    parts = [batches.at(state.step * d_steps + i)[0] for i in range(d_steps)]
-    real = parts[0] if d_steps == 1 else np.concatenate(parts)
+    parts = [batches.at(state.step * d_steps + i) for i in range(d_steps)]
+    real, labels = (x[0] if d_steps == 1 else np.concatenate(x) for x in zip(*parts, strict=True))
     num = batches.batch_size * (d_steps + (not same_latents))
-    z = sampling.training_latents(seed, state.step, num, state.latent_dim)
-    return state.update(Tensor(real), Tensor(z))
+    z, uniform = sampling.training_noise(seed, state.step, num, state.latent_dim)
+    return state.update(
+        Tensor(real),
+        Tensor(z),
+        Tensor(labels) if state.conditional else None,
+        Tensor(uniform[: len(real)]) if state.uniform else None,
+    )
 
 
 def read(outputs: tuple, step: int, run: RunDir) -> dict[str, float]:

@@ -151,17 +151,18 @@ def test_two_discriminator_steps_equal_two_updates(rng, same_latents):
 
 
 def test_average_follows_weights_and_statistics(rng):
-    decay = 0.75
+    decay = 0.25  # from the second update on above (1 + t) / (10 + t), then below: both are met
     state = state_of(train={"steps": 3, "ema_decay": decay})
     expected = {k: v for k, v in values(state).items() if k.startswith("average.")}
     assert any("moving_mean" in k for k in expected)
-    for _ in range(3):
+    for t in range(1, 4):
         real, z = batch(rng)
         state.update(Tensor(real), Tensor(z))
         now = values(state)
+        rate = max(1 - decay, 9 / (10 + t))
         for name in expected:
             source = now[name.replace("average.", "generator.", 1)].astype(np.float64)
-            expected[name] = decay * expected[name] + (1 - decay) * source
+            expected[name] = (1 - rate) * expected[name] + rate * source
     for name, value in expected.items():
         np.testing.assert_allclose(now[name], value, rtol=1e-5, atol=1e-7, err_msg=name)
 
@@ -174,7 +175,7 @@ def test_only_the_loss_is_differentiated(rng):
             super().__init__(auto_prefix=False)
             self.net = net
 
-        def construct(self, real, fake, labels=None):
+        def construct(self, real, fake, labels=None, uniform=None):
             return self.net(real).mean(), 100.0 * self.net.weight.sum(), self.net(fake)[:, 0]
 
     net = nn.Dense(4, 1)

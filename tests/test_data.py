@@ -19,6 +19,7 @@ from PIL import Image
 
 from ms_gan import data
 from ms_gan.data import Batches, DataError, Dataset, find_idx, load, read_idx, to_float
+from ms_gan.errors import UserError
 
 REPO = Path(__file__).resolve().parents[1]
 REAL = Path(os.environ.get("MS_GAN_DATA") or REPO.parent / "shared" / "data")  # before `alone`
@@ -51,10 +52,17 @@ def write_pair(folder, *, stem="train", joint="-", gz=False, n=20, seed=0):
         path.write_bytes(pack(idx(array)))
 
 
+CONTENT_MD5 = {  # of what `write_pair` writes by default
+    "train-images-idx3-ubyte": hashlib.md5(idx(some_images())).hexdigest(),
+    "train-labels-idx1-ubyte": hashlib.md5(idx(np.arange(20) % 10)).hexdigest(),
+}
+
+
 def refused(call, *words):
     """The one line of the DataError that `call` raises; it must hold every one of `words`."""
     with pytest.raises(DataError) as caught:
         call()
+    assert isinstance(caught.value, UserError) and isinstance(caught.value, ValueError)
     line = str(caught.value)
     assert len(line.splitlines()) == 1
     assert line.count("; ") >= 2 and "expected" in line, line
@@ -189,9 +197,23 @@ def test_load_from_root(tmp_path):
     assert found.images.dtype == np.uint8 and found.image_shape == (1, 28, 28)
     np.testing.assert_array_equal(found.images[:, 0], some_images())
     assert found.labels.dtype == np.int32 and found.labels.tolist() == [*range(10)] * 2
-    stored = sorted((tmp_path / "mnist").iterdir())
-    assert found.md5 == {p.name: hashlib.md5(p.read_bytes()).hexdigest() for p in stored}
+    assert found.md5 == CONTENT_MD5
     assert str(tmp_path / "mnist") in found.source
+
+
+@pytest.mark.parametrize(("split", "stem"), [("train", "train"), ("test", "test")])
+def test_md5_is_that_of_the_content_however_it_is_stored(tmp_path, split, stem):
+    for folder, options in (("raw", {}), ("dots", {"joint": "."}), ("packed", {"gz": True})):
+        write_pair(tmp_path / folder, stem=stem, **options)
+    write_pair(tmp_path / "repacked", stem=stem, gz=True)
+    for path in (tmp_path / "repacked").iterdir():
+        path.write_bytes(gzip.compress(gzip.decompress(path.read_bytes()), 1, mtime=7))
+    own = {"train": "train", "test": "t10k"}[split]
+    wanted = {name.replace("train", own): md5 for name, md5 in CONTENT_MD5.items()}
+    for folder in ("raw", "dots", "packed", "repacked"):
+        assert load("mnist", root=tmp_path / folder, split=split).md5 == wanted
+    write_pair(tmp_path / "other", stem=stem, seed=1)
+    assert load("mnist", root=tmp_path / "other", split=split).md5 != wanted
 
 
 def test_load_searches_environment_then_data_then_cache(tmp_path, monkeypatch):
@@ -354,7 +376,7 @@ def cached(tmp_path):
 
 def assert_whole(folder, loaded):
     np.testing.assert_array_equal(loaded.images[:, 0], some_images())
-    assert loaded.md5 == MD5
+    assert loaded.md5 == CONTENT_MD5
     assert {p.name for p in folder.iterdir()} == {*FILES, ".lock"}
 
 
@@ -543,6 +565,8 @@ def test_real_mnist(split, n, first, counts, total):
     assert int(mnist.images[0].sum()) == total
     content = {"train": "6bbc9ace898e44ae57da46a324031adb",
                "test": "2646ac647ad5339dbf082846283269ea"}  # fmt: skip
+    stem = {"train": "train", "test": "t10k"}[split]
+    assert mnist.md5[f"{stem}-images-idx3-ubyte"] == content[split]
     assert hashlib.md5(idx(mnist.images[:, 0])).hexdigest() == content[split]
 
 
@@ -555,7 +579,7 @@ def save(path, colour=(255, 0, 0), size=(80, 60), mode="RGB", **options):
 
 
 def test_image_folder_flat(tmp_path):
-    root = tmp_path / "pictures"
+    root = tmp_path / "p"
     save(root / "b.JPG", (0, 255, 0), quality=95)
     save(root / "a.png", (255, 0, 0))
     save(root / "sub" / "c.bmp", (0, 0, 255))
@@ -578,6 +602,9 @@ def test_image_folder_classes(tmp_path):
     found = load("image_folder", root=tmp_path / "p")
     assert found.classes == ("cat", "dog") and found.labels.tolist() == [0, 1]
     before = found.md5
+    (tmp_path / "p").rename(tmp_path / "q")
+    assert load("image_folder", root=tmp_path / "q").md5 == before  # not of the folder's own name
+    (tmp_path / "q").rename(tmp_path / "p")
     (tmp_path / "p" / "cat" / "2.png").rename(tmp_path / "p" / "cat" / "3.png")
     assert load("image_folder", root=tmp_path / "p").md5 != before
     save(tmp_path / "p" / "loose.png")

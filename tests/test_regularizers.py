@@ -15,7 +15,7 @@ from ms_gan.regularizers import (
     R1,
     R1R2,
     R2,
-    REGULARIZERS,
+    PENALTIES,
     GradientPenalty,
     SpectralNorm,
     WeightClipping,
@@ -180,10 +180,10 @@ def test_second_order_gradients_of_r1(layer):
         assert relative_error(np.zeros_like(expected), expected) > 100 * TOLERANCE
 
 
-@pytest.mark.parametrize("name", REGULARIZERS)
+@pytest.mark.parametrize("name", PENALTIES)
 def test_second_order_gradients_of_every_penalty(name):
     network = randomise(Tail(*LAYERS["tanh"]()), seed=5)
-    penalty = REGULARIZERS[name](network, weight=2.0)
+    penalty = PENALTIES[name](network, weight=2.0)
     inputs = (images(1), images(2), None, tensor([0.1, 0.5, 0.8]))
     gradients, numeric = differentiate(penalty, inputs), finite_differences(penalty, inputs)
     joined = [np.concatenate([g.ravel() for g in x.values()]) for x in (gradients, numeric)]
@@ -215,16 +215,16 @@ def test_values_follow_the_formulas():
         "r1_r2": 1.5 * (squares[0].mean() + squares[1].mean()),
         "gradient_penalty": 3.0 * np.mean((np.sqrt(squares[2]) - 1) ** 2),
     }
-    assert set(expected) == set(REGULARIZERS)
+    assert set(expected) == set(PENALTIES)
     for name, value in expected.items():
-        got = REGULARIZERS[name](network, weight=3.0)(real, fake, None, tensor(u))
+        got = PENALTIES[name](network, weight=3.0)(real, fake, None, tensor(u))
         assert float(got.asnumpy()) == pytest.approx(value, rel=1e-5), name
 
 
 @pytest.mark.parametrize("name, factor", [("r1", 0.5), ("r2", 0.5), ("r1_r2", 1.0)])
 def test_linear_discriminator_has_the_closed_form(name, factor):
     w = np.random.default_rng(0).normal(size=(1, 4, 4))
-    penalty = REGULARIZERS[name](Linear(w), weight=3.0)
+    penalty = PENALTIES[name](Linear(w), weight=3.0)
     value = penalty(images(1), images(2))
     assert float(value.asnumpy()) == pytest.approx(3.0 * factor * (w**2).sum(), rel=1e-5)
     gradient = differentiate(penalty, (images(1), images(2)))["w"]
@@ -259,12 +259,12 @@ def test_labels_reach_the_discriminator():
     assert float(value.asnumpy()) == pytest.approx(2 * 16 * (1 + 4 + 9) / 3, rel=1e-5)
 
 
-@pytest.mark.parametrize("name", REGULARIZERS)
+@pytest.mark.parametrize("name", PENALTIES)
 def test_one_signature_and_untouched_names(name):
     network = Tail(*LAYERS["dense"]())
     network.update_parameters_name("discriminator.")
     before = [p.name for p in network.get_parameters()]
-    penalty = REGULARIZERS[name](network)
+    penalty = PENALTIES[name](network)
     assert [p.name for p in penalty.get_parameters()] == before
     assert list(inspect.signature(penalty.construct).parameters) == [
         "real",

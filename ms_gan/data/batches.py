@@ -1,0 +1,63 @@
+"""Seeded batches in the range of the generator's tanh."""
+
+import numpy as np
+
+from ms_gan.data.dataset import Dataset, data_error
+
+_ORDER_TAG, _DRAW_TAG = 1, 2  # keep the two samplings' random streams apart
+
+
+def to_float(images: np.ndarray) -> np.ndarray:
+    """uint8 0 .. 255 of any shape -> float32 in [-1, 1]."""
+    x = images.astype(np.float32)
+    x /= 127.5
+    x -= 1
+    return x
+
+
+class Batches:
+    """The batches of a training run as a pure function of (seed, index): nothing to save on stop.
+
+    Args:
+        dataset: the images.
+        batch_size: images per batch, 1 .. len(dataset).
+        seed: whole number >= 0.
+        sampling: 'shuffle': every epoch is a new permutation, its last partial batch dropped;
+            'random': every batch is drawn uniformly with replacement.
+
+    Raises:
+        DataError: a bad batch_size, seed or sampling.
+    """
+
+    def __init__(self, dataset: Dataset, batch_size: int, *, seed: int, sampling: str = "shuffle"):
+        samplings = ("shuffle", "random")
+        for wrong, good, expected in (
+            (f"batch_size {batch_size}", 1 <= batch_size <= len(dataset), f"1 to {len(dataset)}"),
+            (f"seed {seed}", seed >= 0, "a number >= 0"),
+            (f"sampling {sampling!r}", sampling in samplings, f"one of {samplings}"),
+        ):
+            if not good:
+                raise data_error(dataset.name, wrong, expected, "change it")
+        self.dataset, self.batch_size = dataset, batch_size
+        self.seed, self.sampling = seed, sampling
+        self.steps_per_epoch = len(dataset) // batch_size
+        self._current: tuple[int, np.ndarray] | None = None  # epoch and its order
+
+    def at(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """Batch number `index` >= 0: float32 [B, C, H, W] in [-1, 1] and int32 [B]."""
+        if index < 0:
+            raise data_error(self.dataset.name, f"batch {index}", "a number >= 0", "change it")
+        rows = self._drawn(index) if self.sampling == "random" else self._shuffled(index)
+        return to_float(self.dataset.images[rows]), self.dataset.labels[rows]
+
+    def _drawn(self, index: int) -> np.ndarray:
+        rng = np.random.default_rng([self.seed, _DRAW_TAG, index])
+        return rng.integers(len(self.dataset), size=self.batch_size)
+
+    def _shuffled(self, index: int) -> np.ndarray:
+        epoch, step = divmod(index, self.steps_per_epoch)
+        current = self._current
+        if current is None or current[0] != epoch:
+            rng = np.random.default_rng([self.seed, _ORDER_TAG, epoch])
+            current = self._current = (epoch, rng.permutation(len(self.dataset)))
+        return current[1][step * self.batch_size : (step + 1) * self.batch_size]

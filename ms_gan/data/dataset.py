@@ -1,0 +1,81 @@
+"""A data set in memory, and what every module that makes one needs: errors, bytes, sizes."""
+
+import hashlib
+import os
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from ms_gan.errors import UserError
+
+
+class DataError(UserError, ValueError):
+    """One line: `path: what is wrong; what was expected; what to do`."""
+
+
+def data_error(where: object, wrong: str, expected: str, remedy: str) -> DataError:
+    """The error to raise, on one line whatever the parts hold."""
+    return DataError(" ".join(f"{where}: {wrong}; expected {expected}; {remedy}".splitlines()))
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Images in memory, with their labels and where they came from."""
+
+    name: str
+    images: np.ndarray = field(repr=False)  # uint8 [N, C, H, W]
+    labels: np.ndarray = field(repr=False)  # int32 [N]; all 0 when there are no classes
+    classes: tuple[str, ...]  # names by label; () when unlabelled
+    source: str  # for people
+    md5: dict[str, str]  # of the content, however it is stored: name without .gz -> md5
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(C, H, W)."""
+        return tuple(self.images.shape[1:])
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes; 0 when unlabelled."""
+        return len(self.classes)
+
+
+def read_bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        wrong = f"cannot be read ({error.strerror})"
+        raise data_error(path, wrong, "a file", "check the path and its rights") from None
+
+
+def md5_of(content: bytes) -> str:
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()
+
+
+def existing_folder(path: str | os.PathLike, origin: str) -> Path:
+    """The folder with `~` expanded; `origin` says in an error who named it."""
+    folder = Path(os.path.expanduser(path))
+    if not folder.is_dir():
+        raise data_error(folder, "no such folder", f"the {origin}", "correct or create it")
+    return folder
+
+
+def resize(images: np.ndarray, size: int, method: Image.Resampling) -> np.ndarray:
+    """uint8 [N, H, W] -> [N, size, size]."""
+    resized = np.empty((len(images), size, size), np.uint8)
+    for row, image in zip(resized, images, strict=True):
+        row[:] = Image.fromarray(image).resize((size, size), method)
+    return resized
+
+
+def fit(dataset: Dataset, size: int | None, channels: int | None) -> Dataset:
+    """Bring grey images [N, 1, H, W] to the size and the number of channels asked for."""
+    images = dataset.images
+    if size is not None and images.shape[2:] != (size, size):
+        images = resize(images[:, 0], size, Image.Resampling.BILINEAR)[:, None]
+    return replace(dataset, images=np.repeat(images, 3, axis=1) if channels == 3 else images)
