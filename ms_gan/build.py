@@ -117,17 +117,13 @@ def start_from(copy: nn.Cell, trained: nn.Cell) -> None:
         own.set_data(ms.Tensor(other.asnumpy()))
 
 
-def build_optimizer(
-    config: Config, name: str, net: nn.Cell, lr: float | cfg.Ramp
-) -> nn.Optimizer:
+def build_optimizer(config: Config, name: str, net: nn.Cell, lr: float | cfg.Ramp) -> nn.Optimizer:
     """The optimizer of one net, its own parameters named `name.…`."""
     o = config.optimizer
     if isinstance(lr, cfg.Ramp):
         lr = Ramp(**dataclasses.asdict(lr))
     if o.name == "adam":
-        optimizer = Adam(
-            net.trainable_params(), lr=lr, beta1=o.beta1, beta2=o.beta2, eps=o.eps
-        )
+        optimizer = Adam(net.trainable_params(), lr=lr, beta1=o.beta1, beta2=o.beta2, eps=o.eps)
     else:
         optimizer = nn.RMSProp(
             net.trainable_params(), learning_rate=lr, decay=o.decay, momentum=0.0, epsilon=o.eps

@@ -129,7 +129,9 @@ class TrainDiscriminatorCell(nn.TrainOneStepCell):
     Inputs and outputs: those of `network`.
     """
 
-    def __init__(self, network: nn.Cell, optimizer: nn.Optimizer, constraint: nn.Cell | None = None):
+    def __init__(
+        self, network: nn.Cell, optimizer: nn.Optimizer, constraint: nn.Cell | None = None
+    ):
         super().__init__(network, optimizer)
         self.value_and_grad = ms.value_and_grad(network, None, optimizer.parameters, has_aux=True)
         self.constraint = constraint

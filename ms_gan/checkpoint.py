@@ -6,8 +6,10 @@ Plain `mindspore.load_checkpoint` reads the files. Writing is atomic; nothing is
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +39,15 @@ def save(path: str | Path, parameters: Iterable[Parameter], meta: Mapping[str, A
     entries = [{"name": p.name, "data": p} for p in parameters]
     text = json.dumps(meta, ensure_ascii=False)
     with files.replacing(path) as temporary:
+        logging.disable(logging.CRITICAL)  # an error is raised; its log line says the same
         try:
             ms.save_checkpoint(entries, str(temporary), append_dict={META: text})
         except (RuntimeError, ValueError) as error:  # MindSpore hides the OSError of a full disk
             raise OSError(f"{path}: cannot be written: {_first_line(error)}") from error
+        finally:
+            logging.disable(logging.NOTSET)
+            with suppress(OSError):
+                temporary.with_suffix(".tmp").unlink()  # what MindSpore leaves behind
         os.chmod(temporary, 0o644)  # MindSpore leaves 0400, which copies and network disks dislike
 
 

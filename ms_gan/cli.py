@@ -11,7 +11,6 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from ms_gan import config as cfg
@@ -31,6 +30,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run one command; return its exit code. What the user can mend is one line on stderr."""
     try:
         arguments = parser().parse_args(argv)
+        arguments.words = sys.argv[1:] if argv is None else argv
         return arguments.run(arguments)
     except UserError as error:
         return fail(str(error))
@@ -123,7 +123,9 @@ def run_train(arguments: argparse.Namespace) -> int:
         dataset, config.data.batch_size, seed=config.seed, sampling=config.data.sampling
     )
     steps = total_steps(config, batches.steps_per_epoch)
-    say(f"data: {dataset.name}, {len(dataset)} images {list(dataset.image_shape)} ({dataset.source})")
+    say(
+        f"data: {dataset.name}, {len(dataset)} images {list(dataset.image_shape)} ({dataset.source})"
+    )
     state = build.build_training(
         config, dataset.image_shape, dataset.num_classes,
         {"ms_gan": __version__, "data": dataset.name, "classes": list(dataset.classes)},
@@ -132,13 +134,19 @@ def run_train(arguments: argparse.Namespace) -> int:
         say(cfg.dump(config).rstrip())
         say(build.summary(state))
         return 0
-    run.open(config)
-    resume(run, state, steps)
-    if state.step >= steps:
-        return finished(run, state.step)
-    run.rewind(state.step)
-    run.write_manifest(manifest(run, dataset, device, state.step))
-    return train_and_report(config, run, state, batches, steps)
+    with run.open(config):
+        resume(run, state, steps)
+        if state.step >= steps:
+            return finished(run, state.step)
+        run.rewind(state.step)
+        again = command(arguments.words)
+        run.write_manifest(manifest(run, dataset, device, state.step, again))
+        done, received = train(config, run, state, batches, steps)
+        if done:
+            return finished(run, state.step)
+        say(f"interrupted at step {state.step} of {steps}; everything is saved")
+        say(f"to continue: {again}")
+        return 128 + received
 
 
 def find_config(path: Path) -> Path:
@@ -200,7 +208,10 @@ def resume(run: RunDir, state: Any, steps: int) -> None:
         return
 
 
-def train_and_report(config: Config, run: RunDir, state: Any, batches: Any, steps: int) -> int:
+def train(
+    config: Config, run: RunDir, state: Any, batches: Any, steps: int
+) -> tuple[bool, int | None]:
+    """Train with a progress bar; return whether the end was reached, and the signal if not."""
     from ms_gan import sampling, trainer
 
     progress = Progress(steps, sys.stdout)
@@ -219,19 +230,19 @@ def train_and_report(config: Config, run: RunDir, state: Any, batches: Any, step
             show=progress.show,
             stop=lambda: signals.received is not None,
         )
-    if done:
-        return finished(run, state.step)
-    name = signal.Signals(signals.received).name
-    say(f"stopped by {name} at step {state.step} of {steps}; everything is saved")
-    say(f"to continue: {command()}")
-    return 128 + signals.received
+    return done, signals.received
 
 
 class StopSignals:
-    """Remember SIGINT and SIGTERM instead of dying of them; a second one interrupts at once."""
+    """Remember SIGINT and SIGTERM instead of dying of them; a second one interrupts at once.
+
+    MindSpore turns a SIGINT that arrives while a graph runs into a SIGTERM.
+    """
+
+    def __init__(self):
+        self.received: int | None = None
 
     def __enter__(self) -> StopSignals:
-        self.received: int | None = None
         self.previous = {s: signal.signal(s, self.handle) for s in (signal.SIGINT, signal.SIGTERM)}
         return self
 
@@ -240,38 +251,38 @@ class StopSignals:
             raise KeyboardInterrupt
         self.received = number
 
-    def __exit__(
-        self, kind: type | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         for number, handler in self.previous.items():
             signal.signal(number, handler)
 
 
 def finished(run: RunDir, step: int) -> int:
-    script = Path(os.environ.get("MS_GAN_SCRIPT", ""))
-    generate = f"bash {script.parent / 'run_generate.sh'}" if script.name else "ms-gan generate"
+    script = os.environ.get("MS_GAN_SCRIPT")
+    program = ["ms-gan", "generate"]
+    if script:
+        program = ["bash", str(Path(script).with_name("run_generate.sh"))]
     say(f"complete at step {step}: {run.gif_file}, {run.curves_file}, {run.sample_file(step)}")
-    say(f"new images:  {generate} {shlex.quote(str(run.generator_file))}")
+    say(f"new images: {shlex.join([*program, str(run.generator_file)])}")
     say("train longer with train.steps=…, or anew with --run-dir")
     return 0
 
 
-def command() -> str:
-    """The command line that this process was started with, as a person would type it."""
+def command(words: list[str]) -> str:
+    """The command line of this process as a person would type it."""
     script = os.environ.get("MS_GAN_SCRIPT")
-    words = ["bash", script, *sys.argv[2:]] if script else ["ms-gan", *sys.argv[1:]]
-    return shlex.join(words)
+    return shlex.join(["bash", script, *words[1:]] if script else ["ms-gan", *words])
 
 
-def manifest(run: RunDir, dataset: Any, device: str, step: int) -> dict[str, Any]:
+def manifest(run: RunDir, dataset: Any, device: str, step: int, again: str) -> dict[str, Any]:
     """What one needs to know to repeat the run; every continuation adds a session."""
-    import mindspore
     import numpy
+
+    import mindspore
 
     session = {
         "step": step,
         "started": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        "command": command(),
+        "command": again,
         "git_commit": git_commit(),
         "versions": {
             "ms_gan": __version__,

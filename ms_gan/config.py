@@ -87,7 +87,9 @@ class Optimizer:
             raise ConfigError(f"optimizer.eps: expected > 0, got {self.eps}")
         for name in ("beta1", "beta2", "decay"):
             if not 0 <= getattr(self, name) < 1:
-                raise ConfigError(f"optimizer.{name}: expected 0 <= x < 1, got {getattr(self, name)}")
+                raise ConfigError(
+                    f"optimizer.{name}: expected 0 <= x < 1, got {getattr(self, name)}"
+                )
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from ms_gan import config as cfg
 from ms_gan import files
@@ -40,7 +42,6 @@ class RunDir:
         self.generator_file = self.path / "generator.ckpt"
         self.gif_file = self.path / "progress.gif"
         self.curves_file = self.path / "curves.png"
-        self._lock = None
 
     # --- opening --------------------------------------------------------------------------------
 
@@ -80,32 +81,41 @@ class RunDir:
                 "choose another folder with --run-dir"
             )
 
-    def open(self, config: Config) -> None:
-        """Create the folders and keep every other process out until this one ends.
+    @contextmanager
+    def open(self, config: Config) -> Iterator[None]:
+        """Create the folders, and keep every other process out while the block runs.
 
         Raises:
             RunError: not writable, or in use.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            self._lock = open(self.path / ".lock", "a")
-            self._keep_others_out()
-            files.write(self.config_file, cfg.dump(config))  # first: it marks the folder as a run
-            self.samples.mkdir(exist_ok=True)
-            self.checkpoints.mkdir(exist_ok=True)
+            lock = open(self.path / ".lock", "a")
         except OSError as error:
-            raise RunError(
-                f"{self.path}: cannot be written: {error.strerror or error}; "
-                "choose another folder with --run-dir"
-            ) from None
+            raise self._not_writable(error) from None
+        with lock:
+            self._keep_others_out(lock)
+            try:
+                files.write(self.config_file, cfg.dump(config))  # first: this makes it a run
+                self.samples.mkdir(exist_ok=True)
+                self.checkpoints.mkdir(exist_ok=True)
+            except OSError as error:
+                raise self._not_writable(error) from None
+            yield
 
-    def _keep_others_out(self) -> None:
+    def _not_writable(self, error: OSError) -> RunError:
+        return RunError(
+            f"{self.path}: cannot be written: {error.strerror or error}; "
+            "choose another folder with --run-dir"
+        )
+
+    def _keep_others_out(self, lock: IO) -> None:
         try:
             import fcntl
         except ImportError:  # Windows
             return
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise RunError(
                 f"{self.path}: another process trains in this folder; "

@@ -67,9 +67,8 @@ def save_gif(
     """An endless GIF of frames of equal size; the last one stays for `pause` more milliseconds."""
     durations = [milliseconds] * len(frames)
     durations[-1] += pause
-    content = iio.imwrite(
-        "<bytes>", np.stack(frames), extension=".gif", duration=durations, loop=0
-    )
+    duration = durations if len(frames) > 1 else durations[0]  # Pillow takes no list for one frame
+    content = iio.imwrite("<bytes>", np.stack(frames), extension=".gif", duration=duration, loop=0)
     files.write(path, content)
 
 

@@ -3,9 +3,10 @@
 import os
 from pathlib import Path
 
-import ms_gan  # noqa: F401
 import numpy as np
 import pytest
+
+import ms_gan  # noqa: F401
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -122,9 +122,13 @@ def test_generator_sees_the_new_discriminator(rng):
     state = state_of(optimizer={"lr_d": 0.1, "lr_g": 2e-4})
     real, z = batch(rng)
     fake = state.generator(Tensor(z))
-    old_d = float(np.logaddexp(0, -state.update.train_d.network.discriminator(fake).asnumpy()).mean())
+    old_d = float(
+        np.logaddexp(0, -state.update.train_d.network.discriminator(fake).asnumpy()).mean()
+    )
     _, loss_g, *_ = state.update(Tensor(real), Tensor(z))
-    new_d = float(np.logaddexp(0, -state.update.train_d.network.discriminator(fake).asnumpy()).mean())
+    new_d = float(
+        np.logaddexp(0, -state.update.train_d.network.discriminator(fake).asnumpy()).mean()
+    )
     assert abs(new_d - old_d) > 0.1
     assert float(loss_g) == pytest.approx(new_d, rel=1e-5)
 

@@ -12,10 +12,10 @@ import mindspore as ms
 from mindspore import Parameter, Tensor, nn, ops
 
 from ms_gan.regularizers import (
+    PENALTIES,
     R1,
     R1R2,
     R2,
-    PENALTIES,
     GradientPenalty,
     SpectralNorm,
     WeightClipping,

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from mindspore import nn
 
-from ms_gan.models import gan
+from ms_gan.models import dcgan, dcgan28, deep_mlp_conv, gan, r3gan
 from ms_gan.registry import Registry, options_of
 
 
@@ -26,5 +26,9 @@ MODELS = Registry(
     "model",
     {
         "gan": Family(gan.Generator, gan.Discriminator),
+        "deep_mlp_conv": Family(deep_mlp_conv.Generator, deep_mlp_conv.Discriminator),
+        "dcgan": Family(dcgan.Generator, dcgan.Discriminator),
+        "dcgan28": Family(dcgan28.Generator, dcgan28.Discriminator),
+        "r3gan": Family(r3gan.Generator, r3gan.Discriminator),
     },
 )

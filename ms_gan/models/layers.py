@@ -1,8 +1,11 @@
-"""Blocks that the architectures share, and the one place where layers differ from MindSpore's own."""
+"""Blocks that the architectures share; the one place where layers differ from MindSpore's own."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from mindspore import nn, ops
+from mindspore.common.initializer import Normal
 
 
 class LeakyReLU(nn.Cell):
@@ -19,11 +22,102 @@ class LeakyReLU(nn.Cell):
         return self.slope * x + (1.0 - self.slope) * ops.relu(x)
 
 
+def activation(option: str, name: str) -> nn.Cell:
+    """'relu' or 'leaky_relu' (slope 0.2), as the value of an option."""
+    one_of(option, name, ("relu", "leaky_relu"))
+    return nn.ReLU() if name == "relu" else LeakyReLU(0.2)
+
+
 def flatten(x):
     """[N, ...] -> [N, features]"""
     return x.reshape((x.shape[0], -1))
 
 
+def one_hot(labels, num_classes: int):
+    """int32 [N] -> float32 [N, num_classes]; times a matrix, it looks up one row for each label."""
+    if labels is None:
+        raise ValueError("labels: missing; a conditional net needs int32 [N]")
+    return ops.one_hot(labels, num_classes).astype("float32")
+
+
 def batch_norm_1d(features: int) -> nn.Cell:
-    """BatchNorm over [N, features]; moving statistics keep 0.9 of the past (the tutorial's values)."""
+    """BatchNorm over [N, features]; moving statistics keep 0.9 of the past, as in the tutorial."""
     return nn.BatchNorm1d(features, eps=1e-5, momentum=0.9)
+
+
+# The layers of DCGAN (Radford et al. 2015, arXiv:1511.06434, section 4): weights N(0, 0.02); the
+# gammas N(1, 0.02) are of its code.
+
+
+def dcgan_batch_norm(width: int) -> nn.Cell:
+    """BatchNorm over [N, width, H, W]; moving statistics keep 0.9 of the past."""
+    return nn.BatchNorm2d(
+        width, eps=1e-5, momentum=0.9, gamma_init=Normal(0.02, 1.0), beta_init="zeros"
+    )
+
+
+def dcgan_conv(
+    previous: int, width: int, *, stride: int = 2, padding: int = 1, has_bias: bool = False
+) -> nn.Cell:
+    """4x4 convolution, [N, previous, 2s, 2s] -> [N, width, s, s]."""
+    return nn.Conv2d(
+        previous,
+        width,
+        kernel_size=4,
+        stride=stride,
+        pad_mode="pad",
+        padding=padding,
+        has_bias=has_bias,
+        weight_init=Normal(0.02),
+        bias_init="zeros",
+    )
+
+
+def dcgan_conv_transpose(
+    previous: int, width: int, *, stride: int = 2, padding: int = 1, has_bias: bool = False
+) -> nn.Cell:
+    """Transposed 4x4 convolution, [N, previous, s, s] -> [N, width, 2s, 2s]."""
+    return nn.Conv2dTranspose(
+        previous,
+        width,
+        kernel_size=4,
+        stride=stride,
+        pad_mode="pad",
+        padding=padding,
+        has_bias=has_bias,
+        weight_init=Normal(0.02),
+        bias_init="zeros",
+    )
+
+
+# What a constructor says about options that it cannot take: one line, which names the option.
+
+
+def one_of(option: str, value: str, known: Iterable[str]) -> str:
+    """The value, if it is known."""
+    if value not in known:
+        raise ValueError(f"{option}: '{value}' is not known; use {' or '.join(known)}")
+    return value
+
+
+def positive(option: str, *values: int) -> None:
+    """Refuse what is not a whole number of 1 or more."""
+    for value in values:
+        if type(value) is not int or value < 1:
+            raise ValueError(f"{option}: {value!r} is not a whole number of 1 or more")
+
+
+def check_size(image_shape: tuple[int, int, int], fits: bool, sizes: str) -> None:
+    """Refuse images of a size that an architecture cannot make."""
+    if not fits:
+        _, height, width = image_shape
+        raise ValueError(f"images of {height}x{width}: this architecture makes {sizes}")
+
+
+def classes_of(conditional: bool, num_classes: int) -> int:
+    """Number of classes that a net looks at; 0 = it is unconditional."""
+    if conditional and num_classes < 1:
+        raise ValueError(
+            "conditional: the data set has no labels; take one that has, or conditional: false"
+        )
+    return num_classes if conditional else 0

@@ -1,0 +1,126 @@
+"""DCGAN: stacks of strided 4x4 convolutions for images of 32x32, 64x64 and 128x128.
+
+Radford et al. 2015, arXiv:1511.06434, sections 3 and 4, in the widths of the well-known tutorials
+(512 channels at 4x4; the paper's Figure 1 has 1,024: g_width 128). No layer in front of a BatchNorm
+and no last layer has a bias. Departs: hidden layers without BatchNorm have one, but for the first
+of the published discriminator.
+"""
+
+from __future__ import annotations
+
+from math import log2
+
+from mindspore import nn
+
+from ms_gan.models.layers import (
+    LeakyReLU,
+    check_size,
+    dcgan_batch_norm,
+    dcgan_conv,
+    dcgan_conv_transpose,
+    one_of,
+    positive,
+)
+from ms_gan.regularizers import SpectralNorm
+
+SIZES = "32x32, 64x64 and 128x128"
+
+
+class Generator(nn.Cell):
+    """Latents to images through transposed convolutions, from 4x4 upwards.
+
+    Args:
+        image_shape: (C, H, W) of the images to make, 32x32, 64x64 or 128x128.
+        latent_dim: width of the latent vectors.
+        g_width: channels in front of the last layer; they double towards the latents.
+        g_norm: 'batch' or 'none'.
+
+    Inputs: z float32 [N, latent_dim]; labels are ignored.
+    Outputs: float32 [N, C, H, W] in [-1, 1].
+    """
+
+    def __init__(
+        self,
+        *,
+        image_shape: tuple[int, int, int],
+        latent_dim: int = 100,
+        g_width: int = 64,
+        g_norm: str = "batch",
+    ):
+        super().__init__()
+        doublings = _doublings(image_shape)
+        one_of("g_norm", g_norm, ("batch", "none"))
+        positive("latent_dim", latent_dim)
+        positive("g_width", g_width)
+        self.num_classes = 0
+        has_bias = g_norm == "none"
+        width = g_width * 2 ** (doublings - 1)
+        # [N, 100, 1, 1] -> [N, 512, 4, 4]
+        layers = [dcgan_conv_transpose(latent_dim, width, stride=1, padding=0, has_bias=has_bias)]
+        layers += _norm_and_relu(width, g_norm)
+        for _ in range(doublings - 1):  # -> [N, 256, 8, 8] -> [N, 128, 16, 16] -> [N, 64, 32, 32]
+            layers.append(dcgan_conv_transpose(width, width // 2, has_bias=has_bias))
+            width = width // 2
+            layers += _norm_and_relu(width, g_norm)
+        layers += [dcgan_conv_transpose(width, image_shape[0]), nn.Tanh()]  # -> [N, C, 64, 64]
+        self.model = nn.SequentialCell(layers)
+
+    def construct(self, z, labels=None):
+        return self.model(z.reshape((z.shape[0], -1, 1, 1)))  # [N, C, H, W]
+
+
+class Discriminator(nn.Cell):
+    """Images to scores through strided convolutions, down to 4x4; the sigmoid is part of the loss.
+
+    Args:
+        image_shape: (C, H, W) of the images, 32x32, 64x64 or 128x128.
+        d_width: channels of the first layer; they double towards the score.
+        d_norm: 'batch' (in all but the first and the last layer), 'none', or 'spectral' in all
+            (Miyato et al. 2018, arXiv:1802.05957). A gradient penalty needs one of the last two.
+
+    Inputs: x float32 [N, C, H, W] in [-1, 1]; labels are ignored.
+    Outputs: scores float32 [N], unbounded, higher = more real.
+    """
+
+    def __init__(
+        self,
+        *,
+        image_shape: tuple[int, int, int],
+        d_width: int = 64,
+        d_norm: str = "batch",
+    ):
+        super().__init__()
+        doublings = _doublings(image_shape)
+        one_of("d_norm", d_norm, ("batch", "none", "spectral"))
+        positive("d_width", d_width)
+        self.num_classes = 0
+        has_bias = d_norm != "batch"
+        layers = []
+        previous, width = image_shape[0], d_width
+        for i in range(doublings):  # [N, C, 64, 64] -> [N, 64, 32, 32] -> [N, 128, 16, 16]
+            # -> [N, 256, 8, 8] -> [N, 512, 4, 4]
+            layers.append(_spectral(dcgan_conv(previous, width, has_bias=has_bias), d_norm))
+            if i > 0 and d_norm == "batch":
+                layers.append(dcgan_batch_norm(width))
+            layers.append(LeakyReLU(0.2))
+            previous, width = width, 2 * width
+        layers.append(_spectral(dcgan_conv(previous, 1, stride=1, padding=0), d_norm))  # -> 1, 1, 1
+        self.model = nn.SequentialCell(layers)
+
+    def construct(self, x, labels=None):
+        return self.model(x).reshape((x.shape[0],))  # [N]
+
+
+def _doublings(image_shape: tuple[int, int, int]) -> int:
+    """How often 4x4 doubles to the image: 4 for 64x64."""
+    _, height, width = image_shape
+    check_size(image_shape, height == width and height in (32, 64, 128), SIZES)
+    return int(log2(height)) - 2
+
+
+def _norm_and_relu(width: int, norm: str) -> list[nn.Cell]:
+    return [dcgan_batch_norm(width), nn.ReLU()] if norm == "batch" else [nn.ReLU()]
+
+
+def _spectral(layer: nn.Cell, norm: str) -> nn.Cell:
+    return SpectralNorm(layer) if norm == "spectral" else layer

@@ -1,0 +1,92 @@
+"""A deep fully connected generator against a convolutional discriminator.
+
+No paper: a pair of teaching texts. Goodfellow et al. 2014, arXiv:1406.2661 (dense generator) with
+the strided convolutions of Radford et al. 2015, arXiv:1511.06434, in D; no normalisation layers.
+"""
+
+from __future__ import annotations
+
+from math import prod
+
+from mindspore import nn
+
+from ms_gan.models.layers import LeakyReLU, check_size, flatten, positive
+
+SIZES = "28x28 and larger"
+
+
+class Generator(nn.Cell):
+    """Latents to images through dense layers without normalisation.
+
+    Args:
+        image_shape: (C, H, W) of the images to make, H and W at least 28.
+        latent_dim: width of the latent vectors.
+        g_widths: widths of the hidden layers.
+
+    Inputs: z float32 [N, latent_dim]; labels are ignored.
+    Outputs: float32 [N, C, H, W] in [-1, 1].
+    """
+
+    def __init__(
+        self,
+        *,
+        image_shape: tuple[int, int, int],
+        latent_dim: int = 100,
+        g_widths: tuple[int, ...] = (128, 256, 512, 1024, 1024),
+    ):
+        super().__init__()
+        check_size(image_shape, min(image_shape[1:]) >= 28, SIZES)
+        positive("latent_dim", latent_dim)
+        positive("g_widths", *g_widths)
+        self.image_shape = tuple(image_shape)
+        self.num_classes = 0
+        layers = []
+        previous = latent_dim
+        for width in g_widths:  # [N, 100] -> 128 -> 256 -> 512 -> 1024 -> [N, 1024]
+            layers += [nn.Dense(previous, width, has_bias=True), LeakyReLU(0.2)]
+            previous = width
+        layers.append(nn.Dense(previous, prod(image_shape), has_bias=True))  # -> [N, 784]
+        layers.append(nn.Tanh())
+        self.model = nn.SequentialCell(layers)
+
+    def construct(self, z, labels=None):
+        return self.model(z).reshape((z.shape[0], *self.image_shape))  # [N, C, H, W]
+
+
+class Discriminator(nn.Cell):
+    """Images to scores through 5x5 convolutions that halve the image.
+
+    Args:
+        image_shape: (C, H, W) of the images, H and W at least 28.
+        d_widths: channels of the convolutions.
+
+    Inputs: x float32 [N, C, H, W] in [-1, 1]; labels are ignored.
+    Outputs: scores float32 [N], unbounded, higher = more real.
+    """
+
+    def __init__(
+        self,
+        *,
+        image_shape: tuple[int, int, int],
+        d_widths: tuple[int, ...] = (64, 128, 256, 512, 1024),
+    ):
+        super().__init__()
+        check_size(image_shape, min(image_shape[1:]) >= 28, SIZES)
+        positive("d_widths", *d_widths)
+        self.num_classes = 0
+        previous, height, width = image_shape
+        layers = []
+        for channels in d_widths:  # [N, 1, 28, 28] -> [N, 64, 14, 14] -> [N, 128, 7, 7]
+            # -> [N, 256, 4, 4] -> [N, 512, 2, 2] -> [N, 1024, 1, 1]
+            layers.append(
+                nn.Conv2d(
+                    previous, channels, kernel_size=5, stride=2, pad_mode="same", has_bias=True
+                )
+            )
+            layers.append(LeakyReLU(0.2))
+            previous, height, width = channels, (height + 1) // 2, (width + 1) // 2
+        self.model = nn.SequentialCell(layers)
+        self.head = nn.Dense(previous * height * width, 1, has_bias=True)  # [N, 1024] -> [N, 1]
+
+    def construct(self, x, labels=None):
+        return self.head(flatten(self.model(x))).reshape((x.shape[0],))  # [N]

@@ -1,0 +1,402 @@
+"""The commands as a person runs them: real processes, real signals, real faults."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from ms_gan import cli
+
+ROOT = Path(__file__).resolve().parent.parent
+RECIPE = {
+    "name": "tiny",
+    "data": {"name": "digits", "batch_size": 64},
+    "model": {"name": "gan", "latent_dim": 8, "g_widths": [16, 24], "d_widths": [16]},
+    "train": {"steps": 12, "ema_decay": 0.9},
+    "every": {"log": 2, "sample": 4, "save": 4, "keep": 2},
+    "runtime": {"device": "CPU"},
+}
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    """A recipe file that trains in a second."""
+    path = tmp_path / "tiny.yaml"
+    path.write_text(yaml.safe_dump(RECIPE))
+    return path
+
+
+def start(*words, cwd=None, **environment):
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **environment}
+    return subprocess.Popen(
+        [sys.executable, "-m", "ms_gan", *map(str, words)],
+        cwd=cwd, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+
+
+def run(*words, cwd=None, **environment):
+    process = start(*words, cwd=cwd, **environment)
+    out, err = process.communicate(timeout=120)
+    return process.returncode, out, err
+
+
+def arrays(run_dir):
+    """All that training needs to go on, of the newest checkpoint, by name."""
+    from ms_gan import checkpoint
+    from ms_gan.run_dir import RunDir
+
+    return checkpoint.load(RunDir(run_dir).checkpoint_files()[-1][1])[0]
+
+
+def assert_equal(left, right):
+    assert left.keys() == right.keys()
+    for name in left:
+        assert left[name].tobytes() == right[name].tobytes(), name
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A finished run: 12 steps, uninterrupted."""
+    folder = tmp_path_factory.mktemp("trained")
+    path = folder / "tiny.yaml"
+    path.write_text(yaml.safe_dump(RECIPE))
+    assert cli.main(["train", "--config", str(path), "--run-dir", str(folder / "run")]) == 0
+    return folder / "run"
+
+
+# --- training -----------------------------------------------------------------------------------
+
+
+def test_run_directory_is_complete(trained):
+    from PIL import Image
+
+    from ms_gan import config as cfg
+
+    assert sorted(p.name for p in trained.iterdir()) == [
+        ".lock", "checkpoints", "config.yaml", "curves.png", "generator.ckpt", "log.jsonl",
+        "manifest.json", "progress.gif", "samples",
+    ]  # fmt: skip
+    assert cfg.load(trained / "config.yaml") == cfg.from_dict(RECIPE)
+    rows = [json.loads(line) for line in (trained / "log.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [2, 4, 6, 8, 10, 12]
+    assert {"loss_d", "loss_g", "d_real", "d_fake", "images_per_second"} <= rows[-1].keys()
+    assert all(0 <= row["d_real"] <= 1 and np.isfinite(row["loss_g"]) for row in rows)
+    assert [p.name for p in sorted((trained / "samples").iterdir())] == [
+        "0000000.png", "0000004.png", "0000008.png", "0000012.png",
+    ]  # fmt: skip
+    assert len(list((trained / "checkpoints").iterdir())) == 2
+    with Image.open(trained / "progress.gif") as gif:
+        assert gif.n_frames == 4
+    manifest = json.loads((trained / "manifest.json").read_text())
+    assert manifest["data"]["name"] == "digits" and manifest["data"]["images"] == 1797
+    session = manifest["sessions"][0]
+    assert session["device"] == "CPU" and session["versions"]["numpy"] == np.__version__
+    assert "--config" in session["command"]
+
+
+def test_training_longer_continues_bitwise(trained, recipe, tmp_path):
+    """2N steps = N steps, another process, N steps: weights, averages and both optimizers."""
+    folder = tmp_path / "run"
+    half = ["train", "--config", recipe, "--run-dir", folder]
+    assert run(*half, "train.steps=6")[0] == 0
+    code, out, _ = run(*half)
+    assert code == 0 and "continuing at step 6 of 12" in out
+    assert_equal(arrays(folder), arrays(trained))
+    logs = [(f / "log.jsonl").read_text().splitlines() for f in (folder, trained)]
+    left, right = ({json.loads(x)["step"]: json.loads(x)["loss_d"] for x in log} for log in logs)
+    assert left == pytest.approx(right, rel=1e-5)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signal_saves_and_the_same_command_continues(number, recipe, tmp_path):
+    words = ["train", "--config", recipe, "--run-dir", tmp_path / "run", "train.steps=3000",
+             "every.save=0", "every.log=1", "every.sample=0"]  # fmt: skip
+    process = start(*words)
+    log = tmp_path / "run" / "log.jsonl"
+    while not (log.is_file() and log.stat().st_size > 0):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    # MindSpore turns a SIGINT that arrives while a graph runs into a SIGTERM
+    assert process.returncode in (128 + number, 128 + signal.SIGTERM) and "Traceback" not in err
+    assert "everything is saved" in out
+    command = out.splitlines()[-1]
+    assert command.startswith("to continue: ") and str(recipe) in command
+    steps = len(log.read_text().splitlines())
+    assert 0 < steps < 3000
+    # the rest: shortened, so that the test stays short
+    longer = [w if w != "train.steps=3000" else f"train.steps={steps + 5}" for w in words]
+    code, out, _ = run(*longer)
+    assert code == 0 and "continuing at step" in out
+    whole = [w if w != words[4] else tmp_path / "whole" for w in longer]
+    assert run(*whole)[0] == 0
+    assert_equal(arrays(tmp_path / "run"), arrays(tmp_path / "whole"))
+
+
+def test_kills_at_any_moment_lose_nothing(recipe, tmp_path):
+    """SIGKILL again and again; the same command goes on and ends where no kill would have."""
+    words = ["train", "--config", recipe, "train.steps=400", "every.save=20", "every.sample=20"]
+    rng = np.random.default_rng(0)
+    for _ in range(5):
+        process = start(*words, "--run-dir", tmp_path / "killed")
+        time.sleep(rng.uniform(0.5, 4.0))
+        process.kill()
+        process.communicate()
+    code, out, err = run(*words, "--run-dir", tmp_path / "killed")
+    assert code == 0, err
+    assert run(*words, "--run-dir", tmp_path / "whole")[0] == 0
+    assert_equal(arrays(tmp_path / "killed"), arrays(tmp_path / "whole"))
+    names = [
+        sorted(str(p.relative_to(f)) for p in f.rglob("*") if p.is_file())
+        for f in (tmp_path / "killed", tmp_path / "whole")
+    ]
+    assert names[0] == names[1]
+    for name in ("progress.gif", "samples/0000400.png"):
+        assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_broken_newest_checkpoint_is_passed_over(recipe, tmp_path, capsys):
+    words = ["train", "--config", str(recipe), "--run-dir", str(tmp_path / "run")]
+    assert cli.main(words) == 0
+    expected = arrays(tmp_path / "run")
+    newest = sorted((tmp_path / "run" / "checkpoints").iterdir())[-1]
+    newest.write_bytes(newest.read_bytes()[:1000])
+    capsys.readouterr()
+    assert cli.main(words) == 0
+    out = capsys.readouterr().out
+    assert "passed over a broken checkpoint" in out and "continuing at step 8 of 12" in out
+    assert_equal(arrays(tmp_path / "run"), expected)
+
+
+def test_two_at_once(recipe, tmp_path):
+    words = ["train", "--config", recipe, "--run-dir", tmp_path / "run", "train.steps=100000"]
+    first = start(*words)
+    while not (tmp_path / "run" / "log.jsonl").is_file():
+        assert first.poll() is None
+        time.sleep(0.05)
+    code, _, err = run(*words)
+    first.kill()
+    first.communicate()
+    assert code == 2 and "another process" in err and err.count("\n") == 1
+
+
+def test_finished_run_says_so(trained, tmp_path, capsys):
+    recipe = tmp_path / "tiny.yaml"
+    recipe.write_text(yaml.safe_dump(RECIPE))
+    before = {p: p.stat().st_mtime_ns for p in trained.rglob("*.ckpt")}
+    assert cli.main(["train", "--config", str(recipe), "--run-dir", str(trained)]) == 0
+    assert "complete at step 12" in capsys.readouterr().out
+    assert before == {p: p.stat().st_mtime_ns for p in trained.rglob("*.ckpt")}
+
+
+def test_disk_full_keeps_the_older_checkpoint(recipe, tmp_path):
+    """A file size limit stands in for the full disk: the write of the next checkpoint fails."""
+    words = ["train", "--config", str(recipe), "--run-dir", str(tmp_path / "run")]
+    assert cli.main([*words, "train.steps=4"]) == 0
+    before = arrays(tmp_path / "run")
+    code = f"""
+import resource, signal, sys
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+from ms_gan import cli
+resource.setrlimit(resource.RLIMIT_FSIZE, (150000, 150000))
+sys.exit(cli.main({words!r}))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=120
+    )
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.count("\n") == 1 and "step_" in done.stderr
+    assert_equal(arrays(tmp_path / "run"), before)
+    assert not list((tmp_path / "run").rglob(".*.ckpt"))
+
+
+def test_divergence_is_named(recipe, tmp_path, capsys):
+    """A weight that is not a number, as a bad learning rate leaves it, in the newest checkpoint."""
+    from mindspore import Parameter, Tensor
+
+    from ms_gan import checkpoint
+
+    words = ["train", "--config", str(recipe), "--run-dir", str(tmp_path / "run")]
+    assert cli.main([*words, "train.steps=4"]) == 0
+    newest = tmp_path / "run" / "checkpoints" / "step_0000004.ckpt"
+    values, meta = checkpoint.load(newest)
+    values["discriminator.model.0.bias"][0] = np.nan
+    checkpoint.save(newest, [Parameter(Tensor(v), name=k) for k, v in values.items()], meta)
+    capsys.readouterr()
+    assert cli.main(words) == 2
+    err = capsys.readouterr().err
+    assert "loss_d became nan at step 6" in err and "learning rate" in err and "step_" in err
+    assert err.count("\n") == 1
+    assert not (tmp_path / "run" / "checkpoints" / "step_0000008.ckpt").exists()
+
+
+# --- generating ---------------------------------------------------------------------------------
+
+
+def test_generate_needs_one_file_alone(trained, tmp_path):
+    """Another process, another folder, no data set, no YAML, no home."""
+    alone = tmp_path / "some where" / "copied.ckpt"
+    alone.parent.mkdir()
+    alone.write_bytes((trained / "generator.ckpt").read_bytes())
+    code, out, err = run(
+        "generate", "copied.ckpt", "--num", 10, "--format", "npy", "--out", "o u t",
+        cwd=alone.parent, MS_GAN_DATA=str(tmp_path / "missing"), HOME=str(tmp_path / "nobody"),
+    )  # fmt: skip
+    assert code == 0, err
+    images = np.load(alone.parent / "o u t" / "samples.npy")
+    assert images.shape == (10, 1, 28, 28) and images.dtype == np.float32
+    assert np.abs(images).max() <= 1 and images.std() > 0.01
+
+
+def generate(path, out, *words):
+    assert cli.main(["generate", str(path), "--out", str(out), *map(str, words)]) == 0
+    return out
+
+
+def test_samples_depend_on_the_seed_alone(trained, tmp_path):
+    def images(num, seed):
+        out = generate(trained, tmp_path, "--format", "npy", "--num", num, "--seed", seed)
+        return np.load(out / "samples.npy")
+
+    many, few, other = images(100, 3), images(7, 3), images(7, 4)
+    assert (many[:7] == few).all()
+    assert not np.allclose(few, other)
+
+
+def test_formats(trained, tmp_path):
+    import imageio.v3 as iio
+    from PIL import Image
+
+    assert iio.imread(generate(trained, tmp_path, "--num", 6) / "grid.png").shape == (118, 176)
+    singles = generate(trained, tmp_path / "png", "--format", "png", "--num", 3)
+    assert [iio.imread(p).shape for p in sorted(singles.iterdir())] == [(28, 28)] * 3
+    with Image.open(generate(trained, tmp_path, "--format", "gif") / "interpolation.gif") as gif:
+        assert gif.n_frames > 20 and gif.info["loop"] == 0
+
+
+def test_every_checkpoint_of_a_run_generates_the_same(trained, tmp_path):
+    """generator.ckpt, the folder and the training checkpoint of the last step show one net."""
+    results = [
+        np.load(generate(path, tmp_path / str(i), "--format", "npy") / "samples.npy")
+        for i, path in enumerate(
+            (trained / "generator.ckpt", trained, trained / "checkpoints" / "step_0000012.ckpt")
+        )
+    ]
+    assert (results[0] == results[1]).all() and (results[0] == results[2]).all()
+
+
+# --- bad input ----------------------------------------------------------------------------------
+
+
+def one_line(capsys, words, *expected):
+    """The command fails with one line on stderr that has every expected text."""
+    code = cli.main([str(w) for w in words])
+    captured = capsys.readouterr()
+    assert code == 2, captured
+    assert captured.err.count("\n") == 1 and captured.err.startswith("ms-gan: "), captured.err
+    for text in expected:
+        assert text in captured.err, captured.err
+
+
+BAD_RECIPES = {
+    "unknown key": (["train.step=5"], "train.step: unknown key; did you mean 'steps'?"),
+    "unknown section": (["trian.steps=5"], "trian: unknown key; did you mean 'train'?"),
+    "wrong type": (["train.steps=2.5"], "train.steps: expected int, got 2.5"),
+    "text for a number": (["optimizer.lr_g=fast"], "optimizer.lr_g: expected float, got 'fast'"),
+    "negative": (["train.steps=-3"], "train.steps: expected at least 1, got -3"),
+    "no model": (["model.name=dcgn"], "no model called 'dcgn'"),
+    "no option": (["model.latent_dimm=4"], "did you mean 'latent_dim'?"),
+    "no loss": (["loss=hinges"], "no loss called 'hinges'", "did you mean 'hinge'?"),
+    "no regularizer": (["regularizer=r3"], "no regularizer called 'r3'"),
+    "wrong device": (["runtime.device=TPU"], "runtime.device: expected one of"),
+    "absent device": (["runtime.device=Ascend"], "runtime.device: Ascend"),
+    "batch too large": (["data.batch_size=4000"], "batch_size 4000", "1 to 1797"),
+    "pack": (["train.pack=3"], "train.pack: 3 does not divide data.batch_size, 64"),
+    "not an override": (["train.steps"], "expected key.path=value"),
+    "no data set": (["data.name=mnits"], "no such data set", "did you mean 'mnist'?"),
+    "no data folder": (["data.name=mnist", "data.root=/nowhere"], "/nowhere: no such folder"),
+    "penalty in pynative": (["regularizer=r1", "runtime.mode=pynative"], "runtime.mode=graph"),
+    "smoothing": (["loss={name: non_saturating, real_target: 2.0}"], "real_target"),
+    "ramp": (["optimizer.lr_g={start: 1.0, end: 0.1}"], "optimizer.lr_g.steps: missing"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_RECIPES)
+def test_bad_recipe_is_one_line_and_leaves_nothing(case, recipe, tmp_path, capsys):
+    overrides, *expected = BAD_RECIPES[case]
+    run_dir = tmp_path / "run"
+    words = ["train", "--config", recipe, "--run-dir", run_dir, *overrides]
+    one_line(capsys, words, *expected)
+    assert not run_dir.exists()
+
+
+def test_bad_places(recipe, trained, tmp_path, capsys):
+    file = tmp_path / "file"
+    file.write_text("x")
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "thesis.tex").write_text("precious")
+    train = ["train", "--config", recipe]
+    one_line(capsys, ["train", "--config", tmp_path / "none.yaml"], "none.yaml: no such recipe")
+    one_line(capsys, [*train, "--run-dir", file], "is a file")
+    one_line(capsys, [*train, "--run-dir", file / "below"], "cannot be written")
+    one_line(capsys, [*train, "--run-dir", other], "not of a run")
+    one_line(capsys, [*train, "--run-dir", trained, "seed=5"], "another recipe", "seed: 0 -> 5")
+    one_line(capsys, ["generate", trained, "--out", file / "below"], "cannot be written", "--out")
+
+
+def test_bad_checkpoints(trained, tmp_path, capsys):
+    def file(name, content):
+        path = tmp_path / name
+        path.write_bytes(content)
+        return path
+
+    whole = (trained / "generator.ckpt").read_bytes()
+    one_line(capsys, ["generate", tmp_path / "none.ckpt"], "none.ckpt: no such file")
+    one_line(capsys, ["generate", file("text.ckpt", b"hello")], "text.ckpt: ")
+    one_line(capsys, ["generate", file("empty.ckpt", b"")], "empty.ckpt: ")
+    one_line(capsys, ["generate", file("cut.ckpt", whole[: len(whole) // 2])], "cut.ckpt: ")
+    one_line(capsys, ["generate", file("picture.png", whole)], "picture.png: not a checkpoint")
+    one_line(capsys, ["generate", tmp_path], "no such file")
+
+
+def test_bad_images(recipe, tmp_path, capsys):
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    train = ["train", "--config", recipe, "--run-dir", tmp_path / "run"]
+    train += ["data.name=image_folder", f"data.root={pictures}", "data.size=28"]
+    one_line(capsys, train, "pictures: no pictures")
+    (pictures / "broken.png").write_bytes(b"\x89PNG not really")
+    one_line(capsys, train, "broken.png: unreadable picture")
+    assert not (tmp_path / "run").exists()
+
+
+def test_own_pictures(recipe, tmp_path, rng):
+    """A folder of colour pictures of any size trains, and its checkpoint makes colour images."""
+    from PIL import Image
+
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    for i in range(70):
+        shape = (20 + i % 7, 30, 3)
+        Image.fromarray(rng.integers(0, 255, shape, np.uint8)).save(pictures / f"{i}.png")
+    words = ["train", "--config", str(recipe), "--run-dir", str(tmp_path / "run")]
+    words += ["data.name=image_folder", f"data.root={pictures}", "data.size=16", "train.steps=4"]
+    assert cli.main(words) == 0
+    out = generate(tmp_path / "run", tmp_path / "out", "--format", "npy", "--num", 2)
+    assert np.load(out / "samples.npy").shape == (2, 3, 16, 16)
+
+
+def test_usage_errors_are_short():
+    code, _, err = run("generate", "x.ckpt", "--num", "0")
+    assert code == 2 and "expected at least 1" in err and "Traceback" not in err
+    code, out, _ = run("--version")
+    assert code == 0 and out.startswith("ms_gan ")

@@ -1,0 +1,675 @@
+"""Every architecture: shapes, names, parameter counts, gradients, labels, and NumPy's own forward.
+
+All runs are compiled (GRAPH_MODE). A new row of MODELS is tested without a change here, once its
+parameter counts are pinned in COUNTS.
+"""
+
+import numpy as np
+import pytest
+
+import mindspore as ms
+from mindspore import Tensor, nn, ops
+
+from ms_gan import cells
+from ms_gan.models import MODELS, r3gan
+from ms_gan.registry import options_of
+from ms_gan.regularizers import R1R2, SpectralNorm
+
+N = 6
+CLASSES = 10
+SIZES = {"dcgan": (32, 64, 128)}
+OTHER_SIZES = (28, 32, 64)
+# Narrow nets of the same depth, for everything but the parameter counts.
+SMALL = {
+    "gan": {"g_widths": [12, 16, 20], "d_widths": [20, 12]},
+    "deep_mlp_conv": {"g_widths": [8, 12, 16, 20, 20], "d_widths": [4, 6, 8, 10, 12]},
+    "dcgan": {"g_width": 4, "d_width": 4},
+    "dcgan28": {"g_width": 4, "d_width": 4},
+    "r3gan": {"g_width": 8, "d_width": 8},
+}
+# What differs from the defaults, in the second element.
+VARIANTS = [(name, {}) for name in MODELS] + [
+    (
+        "gan",
+        {
+            "g_norm": "none",
+            "g_activation": "leaky_relu",
+            "d_activation": "relu",
+            "output": "sigmoid",
+            "d_norm": "spectral",
+        },
+    ),
+    ("gan", {"conditional": True}),
+    ("dcgan", {"d_norm": "none", "g_norm": "none"}),
+    ("dcgan", {"d_norm": "spectral"}),
+    ("dcgan28", {"d_norm": "none", "g_norm": "none"}),
+    ("dcgan28", {"d_norm": "spectral", "conditional": True}),
+    ("r3gan", {"blocks": 2, "cardinality": 4, "expansion": 1, "conditional": True}),
+]
+CONDITIONAL = [name for name in MODELS if "conditional" in MODELS[name].accepted]
+WITHOUT_BATCH_NORM = [
+    (name, {**({"d_norm": "none"} if "d_norm" in MODELS[name].accepted else {}), **labels})
+    for name in MODELS
+    for labels in ({}, {"conditional": True})
+    if not labels or name in CONDITIONAL
+]
+
+
+def label(value):
+    if isinstance(value, dict):
+        return ",".join(f"{k}={v}" for k, v in value.items()) or "default"
+    return str(value)
+
+
+def sizes_of(name):
+    return SIZES.get(name, OTHER_SIZES)
+
+
+def build(name, size=None, channels=1, *, small=True, **options):
+    """The pair in one container, in training mode; each constructor gets what it knows."""
+    size = size or sizes_of(name)[0]
+    given = {"image_shape": (channels, size, size), **(SMALL.get(name, {}) if small else {})}
+    if options.get("conditional"):
+        given["num_classes"] = CLASSES
+    given.update(options)
+    ms.set_seed(0)
+    nets = []
+    for constructor in (MODELS[name].generator, MODELS[name].discriminator):
+        accepted = options_of(constructor)
+        nets.append(constructor(**{k: v for k, v in given.items() if k in accepted}))
+    gan = cells.GAN(*nets)
+    gan.set_train()
+    return gan
+
+
+def fill_zeros(net, rng):
+    """Noise in parameters that start at zero: they hide the gradient of what stands before them."""
+    for p in net.trainable_params():
+        if not p.asnumpy().any():
+            p.set_data(Tensor(0.1 * rng.standard_normal(p.shape).astype(np.float32)))
+
+
+def latents(name, rng, n=N):
+    width = MODELS[name].accepted["latent_dim"].default
+    return Tensor(rng.standard_normal((n, width)).astype(np.float32))
+
+
+def images(name, rng, channels=1):
+    size = sizes_of(name)[0]
+    return Tensor(rng.uniform(-1, 1, (N, channels, size, size)).astype(np.float32))
+
+
+def class_ids(shift=0):
+    return Tensor((np.arange(N) + shift) % CLASSES, ms.int32)
+
+
+class Pair(nn.Cell):
+    """Latents -> images, scores."""
+
+    def __init__(self, gan):
+        super().__init__(auto_prefix=False)
+        self.generator = gan.generator
+        self.discriminator = gan.discriminator
+
+    def construct(self, z, labels=None):
+        x = self.generator(z, labels)
+        return x, self.discriminator(x, labels)
+
+
+# --- shapes and names
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("name,size", [(name, size) for name in MODELS for size in sizes_of(name)])
+def test_shapes_and_ranges(name, size, channels, rng):
+    x, scores = Pair(build(name, size, channels))(latents(name, rng))
+    assert x.shape == (N, channels, size, size) and x.dtype == ms.float32
+    assert scores.shape == (N,) and scores.dtype == ms.float32
+    # tanh on CPUs overshoots by some rounding errors
+    assert np.abs(x.asnumpy()).max() <= 1.0 + 1e-6 and x.asnumpy().std() > 1e-4
+    assert np.isfinite(scores.asnumpy()).all()
+
+
+@pytest.mark.parametrize("name,options", VARIANTS, ids=label)
+def test_contracts_of_the_constructors(name, options):
+    gan = build(name, **options)
+    names = [p.name for p in gan.get_parameters()]
+    assert len(names) == len(set(names))
+    assert {n.split(".")[0] for n in names} == {"generator", "discriminator"}
+    assert names == [p.name for p in build(name, **options).get_parameters()]
+    for net in (gan.generator, gan.discriminator):
+        assert net.num_classes == (CLASSES if options.get("conditional") else 0)
+        kinds = {
+            str(p.kind) for p in __import__("inspect").signature(type(net)).parameters.values()
+        }
+        assert kinds == {"KEYWORD_ONLY"}
+    sigmoids = [c for _, c in gan.discriminator.cells_and_names() if isinstance(c, nn.Sigmoid)]
+    assert not sigmoids, "scores are unbounded: the sigmoid belongs to the loss"
+
+
+@pytest.mark.parametrize(
+    "name,options,expected",
+    [
+        (
+            "gan",
+            {},
+            "generator.model.0.weight generator.model.3.moving_mean generator.model.8.bias",
+        ),
+        ("gan", {}, "discriminator.model.0.weight discriminator.model.4.bias"),
+        (
+            "gan",
+            {"conditional": True},
+            "generator.embedding.weight discriminator.projection.weight",
+        ),
+        ("deep_mlp_conv", {}, "generator.model.10.bias discriminator.model.8.weight"),
+        ("deep_mlp_conv", {}, "discriminator.head.weight discriminator.head.bias"),
+        ("dcgan", {"d_norm": "batch"}, "generator.model.0.weight generator.model.1.gamma"),
+        ("dcgan", {"d_norm": "batch"}, "discriminator.model.3.beta discriminator.model.8.weight"),
+        ("dcgan28", {}, "generator.dense.weight generator.model.5.weight discriminator.head.bias"),
+        ("r3gan", {}, "generator.basis generator.modulation.weight generator.model.0.mix.bias"),
+        ("r3gan", {}, "discriminator.basis discriminator.model.1.shrink.weight"),
+    ],
+    ids=label,
+)
+def test_names_are_pinned(name, options, expected):
+    """Checkpoints are read by these names."""
+    names = {p.name for p in build(name, **options).get_parameters()}
+    assert set(expected.split()) <= names
+
+
+# --- parameter counts
+
+# Dense a -> b with bias: ab + b. Convolution k x k, a -> b: kkab (+ b). BatchNorm of b: 2b.
+COUNTS = [
+    # G 100*128+128 + (128*256+256+2*256) + (256*512+512+2*512) + (512*1024+1024+2*1024)
+    #   + 1024*784+784; D 784*512+512 + 512*256+256 + 256+1
+    ("gan", 28, 1, {}, 1_510_032, 533_505),
+    # G 100*128+128 + 128*784+784; D 784*128+128 + 128+1
+    ("gan", 28, 1, {"g_widths": [128], "d_widths": [128]}, 114_064, 100_609),
+    # + 10*32 and 32*128 in G, + 10*256 in D
+    ("gan", 28, 1, {"conditional": True}, 1_514_448, 536_065),
+    # G 12,928 + 33,024 + 131,584 + 525,312 + 1,049,600 + 1024*784+784
+    # D 25*(64 + 64*128 + 128*256 + 256*512 + 512*1024) + (64+128+256+512+1024) + 1024+1
+    ("deep_mlp_conv", 28, 1, {}, 2_556_048, 17_412_609),
+    # 16*(100*512 + 512*256 + 256*128 + 128*64 + 64*C) + 2*(512+256+128+64)
+    # 16*(C*64 + 64*128 + 128*256 + 256*512 + 512) + 2*(128+256+512)
+    ("dcgan", 64, 3, {}, 3_576_704, 2_765_568),
+    ("dcgan", 64, 1, {}, 3_574_656, 2_763_520),
+    # the generator of the paper's figure 1, 1,024 channels at 4x4
+    ("dcgan", 64, 3, {"g_width": 128, "d_width": 16}, 12_658_432, 175_296),
+    # G 100*3136 + 2*64 + 16*64*32 + 2*32 + 16*32; D 16*32 + 16*32*64 + 2*64 + 3136+1
+    ("dcgan28", 28, 1, {}, 347_072, 36_545),
+    # block of width w: 2ww + 2w + 9*2w*2w/8 + 2w + 2ww = 8.5ww + 4w: 8,832 (32), 35,072 (64)
+    # G 64*49 + 64*64 + 35,072 + 64*32 + 8,832 + 16*32
+    # D 16*32 + 8,832 + 32*64 + 35,072 + 64*49 + 64
+    ("r3gan", 28, 1, {}, 53_696, 49_664),
+]
+
+
+def test_every_architecture_has_pinned_counts():
+    missing = set(MODELS) - {row[0] for row in COUNTS}
+    assert not missing, f"add a row to COUNTS for {sorted(missing)}"
+
+
+@pytest.mark.parametrize("name,size,channels,options,count_g,count_d", COUNTS, ids=label)
+def test_parameter_counts(name, size, channels, options, count_g, count_d):
+    gan = build(name, size, channels, small=False, **options)
+    counts = [
+        sum(p.size for p in net.trainable_params()) for net in (gan.generator, gan.discriminator)
+    ]
+    assert counts == [count_g, count_d]
+
+
+def test_dcgan_layers_are_the_published_ones():
+    gan = build("dcgan", 64, 1, small=False)
+    shapes = {p.name: p.shape for p in gan.trainable_params() if p.name.endswith("weight")}
+    assert list(shapes.values()) == [
+        *[(100, 512, 4, 4), (512, 256, 4, 4), (256, 128, 4, 4), (128, 64, 4, 4), (64, 1, 4, 4)],
+        *[(64, 1, 4, 4), (128, 64, 4, 4), (256, 128, 4, 4), (512, 256, 4, 4), (1, 512, 4, 4)],
+    ]
+    values = {p.name: p.asnumpy() for p in gan.trainable_params()}
+    for name, value in values.items():
+        if name.endswith("weight") and value.size > 2000:
+            assert abs(value.mean()) < 2e-3 and value.std() == pytest.approx(0.02, rel=0.05), name
+        if name.endswith("gamma"):
+            assert value.mean() == pytest.approx(1, abs=0.01)
+            assert value.std() == pytest.approx(0.02, rel=0.4), name
+        if name.endswith("beta"):
+            assert not value.any(), name
+
+
+# --- what is refused
+
+
+@pytest.mark.parametrize(
+    "name,size,expected",
+    [
+        ("deep_mlp_conv", 27, "28x28 and larger"),
+        ("dcgan", 28, "32x32, 64x64 and 128x128"),
+        ("dcgan", 48, "32x32, 64x64 and 128x128"),
+        ("dcgan28", 30, "sizes divisible by 4"),
+        ("r3gan", 27, "sizes divisible by 4"),
+    ],
+)
+def test_impossible_sizes(name, size, expected):
+    for constructor in (MODELS[name].generator, MODELS[name].discriminator):
+        with pytest.raises(ValueError, match=f"{size}x{size}.*{expected}") as error:
+            constructor(image_shape=(1, size, size))
+        assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "name,options",
+    [
+        ("gan", {"g_activation": "gelu"}),
+        ("gan", {"d_activation": "selu"}),
+        ("gan", {"g_norm": "layer"}),
+        ("gan", {"d_norm": "batch"}),
+        ("gan", {"output": "linear"}),
+        ("gan", {"g_widths": [128, 0]}),
+        ("gan", {"d_widths": ["wide"]}),
+        ("gan", {"latent_dim": 0}),
+        ("gan", {"embedding_dim": 0, "conditional": True}),
+        ("deep_mlp_conv", {"d_widths": [-1]}),
+        ("dcgan", {"d_norm": "layer"}),
+        ("dcgan", {"g_norm": "spectral"}),
+        ("dcgan", {"g_width": 0}),
+        ("dcgan28", {"d_norm": "layer"}),
+        ("dcgan28", {"d_width": -4}),
+        ("r3gan", {"blocks": 0}),
+        ("r3gan", {"cardinality": 7}),
+        ("r3gan", {"expansion": 0}),
+    ],
+    ids=label,
+)
+def test_bad_options_are_named_in_one_line(name, options):
+    with pytest.raises(ValueError, match=next(iter(options))) as error:
+        build(name, **options)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", CONDITIONAL)
+def test_conditional_without_labels(name):
+    for constructor in (MODELS[name].generator, MODELS[name].discriminator):
+        with pytest.raises(ValueError, match="conditional: the data set has no labels"):
+            constructor(image_shape=(1, 28, 28), num_classes=0, conditional=True)
+        assert constructor(image_shape=(1, 28, 28), num_classes=10).num_classes == 0
+
+
+# --- gradients
+
+
+class Gradients(nn.Cell):
+    """Non-saturating losses of both nets, and the gradient of each in its own weights."""
+
+    def __init__(self, gan):
+        super().__init__(auto_prefix=False)
+        self.pair = Pair(gan)
+        self.weights_d = ms.ParameterTuple(gan.discriminator.trainable_params())
+        self.weights_g = ms.ParameterTuple(gan.generator.trainable_params())
+        self.grad_d = ms.value_and_grad(self.loss_d, None, self.weights_d)
+        self.grad_g = ms.value_and_grad(self.loss_g, None, self.weights_g)
+
+    def loss_d(self, real, z, labels):
+        fake = self.pair.generator(z, labels)
+        real_scores = self.pair.discriminator(real, labels)
+        fake_scores = self.pair.discriminator(fake, labels)
+        return ops.softplus(-real_scores).mean() + ops.softplus(fake_scores).mean()
+
+    def loss_g(self, real, z, labels):
+        return ops.softplus(-self.pair(z, labels)[1]).mean()
+
+    def construct(self, real, z, labels=None):
+        return self.grad_d(real, z, labels), self.grad_g(real, z, labels)
+
+
+def biases_before_batch_norm(net):
+    """A shift that the normalisation takes away again: its gradient is zero but for rounding."""
+    names = set()
+    layers = list(net.model)
+    for layer, following in zip(layers, layers[1:], strict=False):
+        if isinstance(following, nn.BatchNorm1d | nn.BatchNorm2d) and layer.has_bias:
+            names.add(layer.bias.name)
+    return names
+
+
+@pytest.mark.parametrize("name,options", VARIANTS, ids=label)
+def test_every_parameter_has_a_gradient(name, options, rng):
+    gan = build(name, **options)
+    fill_zeros(gan, rng)
+    labels = class_ids() if options.get("conditional") else None
+    cell = Gradients(gan)
+    for (loss, grads), weights in zip(
+        cell(images(name, rng), latents(name, rng), labels),
+        (cell.weights_d, cell.weights_g),
+        strict=True,
+    ):
+        assert np.isfinite(float(loss))
+        flat = biases_before_batch_norm(gan.generator) if weights is cell.weights_g else set()
+        largest = max(np.abs(g.asnumpy()).max() for g in grads)
+        for p, g in zip(weights, grads, strict=True):
+            size = np.abs(g.asnumpy()).max()
+            assert np.isfinite(size), p.name
+            if p.name in flat:
+                assert size < 1e-5 * largest, p.name
+            else:
+                assert size > 1e-7 * largest, p.name
+
+
+class PenaltyGradient(nn.Cell):
+    """R1 + R2, and its gradient in the discriminator's weights."""
+
+    def __init__(self, discriminator):
+        super().__init__(auto_prefix=False)
+        self.penalty = R1R2(discriminator, weight=2.0)
+        self.weights = ms.ParameterTuple(discriminator.trainable_params())
+        self.value_and_grad = ms.value_and_grad(self.penalty, None, self.weights)
+
+    def construct(self, real, fake, labels=None):
+        return self.value_and_grad(real, fake, labels)
+
+
+@pytest.mark.parametrize("name,options", WITHOUT_BATCH_NORM, ids=label)
+def test_gradient_of_a_gradient_penalty(name, options, rng):
+    """Second order: finite, not zero in any weight, and what the penalty's degree says.
+
+    Without biases a net of LeakyReLUs times c is what any one of its layers times c makes of it, so
+    the penalty P is of degree 2 in each layer: <dP/dW, W> = 2P. (Finite differences do not serve:
+    P jumps where a LeakyReLU bends.)
+    """
+    discriminator = build(name, **options).discriminator
+    fill_zeros(discriminator, rng)
+    for p in discriminator.trainable_params():
+        if p.name.endswith("bias"):
+            p.set_data(Tensor(np.zeros(p.shape, np.float32)))
+    labels = class_ids() if options.get("conditional") else None
+    cell = PenaltyGradient(discriminator)
+    value, grads = cell(images(name, rng), images(name, rng), labels)
+    assert np.isfinite(float(value)) and float(value) > 0
+    degrees = {}
+    for p, g in zip(cell.weights, grads, strict=True):
+        g = g.asnumpy().astype(np.float64)
+        assert np.isfinite(g).all(), p.name
+        if not p.name.endswith("bias"):  # the image gradient does not change with a bias
+            assert np.abs(g).max() > 0, p.name
+            degrees[p.name.split(".", 1)[1]] = (g * p.asnumpy()).sum() / float(value)
+    if name not in SMALL:
+        return  # of a new architecture's degrees this test knows nothing
+    if options.get("conditional"):  # the score is the sum of both
+        head = "model.4.weight" if name == "gan" else "head.weight"
+        degrees[head] += degrees.pop("projection.weight")
+    blocks = {}  # of the branch beside a skip connection only the product counts
+    for parameter in [n for n in degrees if ".expand." in n or ".mix." in n or ".shrink." in n]:
+        block = parameter.rsplit(".", 2)[0]
+        blocks.setdefault(block, []).append(degrees.pop(parameter))
+    assert len(degrees) >= 3
+    for parameter, degree in degrees.items():
+        assert degree == pytest.approx(2.0, rel=1e-3), parameter
+    for block, (first, *others) in blocks.items():
+        assert others == pytest.approx([first, first], rel=1e-3, abs=1e-4), block
+
+
+# --- labels and neighbours
+
+
+@pytest.mark.parametrize("name", CONDITIONAL)
+def test_labels_change_a_conditional_pair(name, rng):
+    gan = build(name, conditional=True)
+    z = latents(name, rng)
+    for net, inputs in ((gan.generator, z), (gan.discriminator, images(name, rng))):
+        net.set_train(False)
+        first, again, other = (net(inputs, class_ids(s)).asnumpy() for s in (0, CLASSES, 1))
+        assert np.array_equal(first, again)
+        changed = np.abs(first - other).reshape(N, -1).max(axis=1)
+        assert (changed > 1e-5).all()
+        with pytest.raises(ValueError, match="labels: missing"):
+            net(inputs)
+
+
+@pytest.mark.parametrize("name", list(MODELS))
+def test_an_unconditional_pair_ignores_labels_and_neighbours(name, rng):
+    """In evaluation mode image i depends on row i of the latents only, so any batch size serves."""
+    pair = Pair(build(name))
+    pair.set_train(False)
+    z = latents(name, rng)
+    x, scores = (t.asnumpy() for t in pair(z))
+    x_labelled, scores_labelled = (t.asnumpy() for t in pair(z, class_ids()))
+    assert np.array_equal(x, x_labelled) and np.array_equal(scores, scores_labelled)
+    others = z.asnumpy().copy()
+    others[2:] = 3 * rng.standard_normal(others[2:].shape)
+    x_others, scores_others = (t.asnumpy() for t in pair(Tensor(others)))
+    np.testing.assert_allclose(x_others[:2], x[:2], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(scores_others[:2], scores[:2], rtol=1e-5, atol=1e-6)
+    assert np.abs(x_others[2:] - x[2:]).max() > 1e-4
+
+
+# --- spectral normalisation
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in MODELS if options_of(MODELS[name].discriminator).get("d_norm")]
+)
+def test_spectral_norm_bounds_every_layer(name, rng):
+    discriminator = build(name, d_norm="spectral", small=True).discriminator
+    x = images(name, rng)
+    for _ in range(60):  # one power iteration each
+        discriminator(x)
+    wrapped = [c for _, c in discriminator.cells_and_names() if isinstance(c, SpectralNorm)]
+    weights = [p for p in discriminator.trainable_params() if p.name.endswith("weight")]
+    assert len(wrapped) == len(weights) >= 3
+    for cell in wrapped:
+        weight = cell.layer.weight.asnumpy().astype(np.float64)
+        matrix = weight.reshape(weight.shape[0], -1)
+        u = cell.u.asnumpy().astype(np.float64)
+        sigma = np.linalg.norm(u @ matrix)  # what the cell divides by
+        assert np.linalg.norm(matrix, 2) / sigma < 1.02
+
+
+# --- an independent forward in float64
+
+
+def weights_of(net):
+    return {p.name.split(".", 1)[1]: p.asnumpy().astype(np.float64) for p in net.get_parameters()}
+
+
+def leaky(x):
+    return np.where(x > 0, x, 0.2 * x)
+
+
+def relu(x):
+    return np.maximum(x, 0)
+
+
+def batch_norm(x, w, name, training):
+    axes = (0, *range(2, x.ndim))
+    column = (1, -1) + (1,) * (x.ndim - 2)
+    mean, variance = w[name + ".moving_mean"], w[name + ".moving_variance"]
+    if training:
+        mean, variance = x.mean(axes), x.var(axes)
+    x = (x - mean.reshape(column)) / np.sqrt(variance.reshape(column) + 1e-5)
+    return x * w[name + ".gamma"].reshape(column) + w[name + ".beta"].reshape(column)
+
+
+def conv(x, weight, stride, padding, groups=1):
+    x = np.pad(x, ((0, 0), (0, 0), (padding, padding), (padding, padding)))
+    k = weight.shape[-1]
+    windows = np.lib.stride_tricks.sliding_window_view(x, (k, k), axis=(2, 3))
+    windows = windows[:, :, ::stride, ::stride]
+    parts = zip(np.split(windows, groups, 1), np.split(weight, groups, 0), strict=True)
+    return np.concatenate([np.einsum("nchwij,ocij->nohw", a, b) for a, b in parts], 1)
+
+
+def conv_transpose(x, weight, stride, padding):
+    n, _, h, w = x.shape
+    k = weight.shape[-1]
+    out = np.zeros((n, weight.shape[1], (h - 1) * stride + k, (w - 1) * stride + k))
+    for i in range(h):
+        for j in range(w):
+            patch = np.einsum("nc,coij->noij", x[:, :, i, j], weight)
+            out[:, :, i * stride : i * stride + k, j * stride : j * stride + k] += patch
+    return out[:, :, padding : out.shape[2] - padding, padding : out.shape[3] - padding]
+
+
+def dense(x, w, name):
+    return x @ w[name + ".weight"].T + w.get(name + ".bias", 0.0)
+
+
+def gan_forward(g, d, z, y, options, training):
+    """The tutorial's layers; y one-hot or None."""
+    sigmoid = options.get("output") == "sigmoid"
+    g_act = leaky if options.get("g_activation") == "leaky_relu" else relu
+    h = z if y is None else np.concatenate([z, y @ g["embedding.weight"].T], 1)
+    h = g_act(dense(h, g, "model.0"))
+    normed = options.get("g_norm") != "none"
+    index, step = 2, 3 if normed else 2
+    for _ in SMALL["gan"]["g_widths"][1:]:
+        h = dense(h, g, f"model.{index}")
+        if normed:
+            h = batch_norm(h, g, f"model.{index + 1}", training)
+        h, index = g_act(h), index + step
+    h = dense(h, g, f"model.{index}")
+    x = 2 / (1 + np.exp(-h)) - 1 if sigmoid else np.tanh(h)
+    d_act = relu if options.get("d_activation") == "relu" else leaky
+    h = (x + 1) / 2 if sigmoid else x
+    for index in (0, 2):
+        h = d_act(dense(h, d, f"model.{index}"))
+    scores = dense(h, d, "model.4")[:, 0]
+    if y is not None:
+        scores = scores + (h * (y @ d["projection.weight"].T)).sum(1)
+    return x.reshape(N, 1, 28, 28), scores
+
+
+def dcgan_forward(g, d, z, y, options, training):
+    """32x32: three stages between 1x1 and the image."""
+    h = conv_transpose(z[:, :, None, None], g["model.0.weight"], 1, 0)
+    for index in (0, 3, 6):
+        if index:
+            h = conv_transpose(h, g[f"model.{index}.weight"], 2, 1)
+        h = relu(batch_norm(h, g, f"model.{index + 1}", training))
+    x = np.tanh(conv_transpose(h, g["model.9.weight"], 2, 1))
+    h = leaky(conv(x, d["model.0.weight"], 2, 1))
+    for index in (2, 5):
+        h = conv(h, d[f"model.{index}.weight"], 2, 1)
+        h = leaky(batch_norm(h, d, f"model.{index + 1}", training))
+    return x, conv(h, d["model.8.weight"], 1, 0)[:, 0, 0, 0]
+
+
+def dcgan28_forward(g, d, z, y, options, training):
+    h = z if y is None else np.concatenate([z, y @ g["embedding.weight"].T], 1)
+    h = dense(h, g, "dense").reshape(N, -1, 7, 7)
+    h = conv_transpose(relu(batch_norm(h, g, "model.0", training)), g["model.2.weight"], 2, 1)
+    h = relu(batch_norm(h, g, "model.3", training))
+    x = np.tanh(conv_transpose(h, g["model.5.weight"], 2, 1))
+    h = conv(leaky(conv(x, d["model.0.weight"], 2, 1)), d["model.2.weight"], 2, 1)
+    h = leaky(batch_norm(h, d, "model.3", training)).reshape(N, -1)
+    scores = dense(h, d, "head")[:, 0]
+    return x, scores if y is None else scores + (h * (y @ d["projection.weight"].T)).sum(1)
+
+
+def residual_block(x, w, name):
+    h = leaky(conv(x, w[name + ".expand.weight"], 1, 0) + _column(w[name + ".expand.bias"]))
+    h = leaky(conv(h, w[name + ".mix.weight"], 1, 1, groups=8) + _column(w[name + ".mix.bias"]))
+    return x + conv(h, w[name + ".shrink.weight"], 1, 0)
+
+
+def _column(bias):
+    return bias[:, None, None]
+
+
+def blur_down(x):
+    """Every second pixel of the image smoothed by [1, 2, 1] / 4 in both directions."""
+    x = np.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1)))
+    x = (x[:, :, :-2] + 2 * x[:, :, 1:-1] + x[:, :, 2:]) / 4
+    x = (x[..., :-2] + 2 * x[..., 1:-1] + x[..., 2:]) / 4
+    return x[:, :, ::2, ::2]
+
+
+def bilinear_up(x):
+    """The pixels themselves at even places, the mean of both neighbours (0 outside) between."""
+    for axis in (2, 3):
+        following = np.roll(x, -1, axis)
+        following[(slice(None),) * axis + (-1,)] = 0
+        x = np.stack([x, (x + following) / 2], axis + 1)
+        x = x.reshape(*x.shape[:axis], -1, *x.shape[axis + 2 :])
+    return x
+
+
+def r3gan_forward(g, d, z, y, options, training):
+    h = z if y is None else np.concatenate([z, y @ g["embedding.weight"].T], 1)
+    h = dense(h, g, "modulation")[:, :, None, None] * g["basis"]
+    h = residual_block(h, g, "model.0")
+    h = bilinear_up(conv(h, g["model.1.weight"], 1, 0))
+    h = residual_block(h, g, "model.3")
+    x = np.tanh(conv_transpose(h, g["model.4.weight"], 2, 1))
+    h = residual_block(conv(x, d["model.0.weight"], 2, 1), d, "model.1")
+    h = residual_block(conv(blur_down(h), d["model.3.weight"], 1, 0), d, "model.4")
+    h = (h * d["basis"]).sum((2, 3))
+    scores = dense(h, d, "head")[:, 0]
+    return x, scores if y is None else scores + (h * (y @ d["projection.weight"].T)).sum(1)
+
+
+FORWARDS = [
+    ("gan", {}, gan_forward),
+    ("gan", {"conditional": True}, gan_forward),
+    (
+        "gan",
+        {
+            "g_norm": "none",
+            "g_activation": "leaky_relu",
+            "d_activation": "relu",
+            "output": "sigmoid",
+        },
+        gan_forward,
+    ),
+    ("dcgan", {}, dcgan_forward),
+    ("dcgan28", {"conditional": True}, dcgan28_forward),
+    ("r3gan", {"conditional": True}, r3gan_forward),
+]
+
+
+@pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
+@pytest.mark.parametrize(
+    "name,options,forward", FORWARDS, ids=[f"{n}-{label(o)}" for n, o, _ in FORWARDS]
+)
+def test_forward_equals_numpy_float64(name, options, forward, training, rng):
+    gan = build(name, **options)
+    fill_zeros(gan, rng)
+    for p in gan.get_parameters():  # statistics that differ from those of a fresh net
+        if p.name.endswith("moving_mean"):
+            p.set_data(Tensor(rng.uniform(-0.1, 0.1, p.shape).astype(np.float32)))
+        if p.name.endswith("moving_variance"):
+            p.set_data(Tensor(rng.uniform(0.01, 0.1, p.shape).astype(np.float32)))
+    g, d = weights_of(gan.generator), weights_of(gan.discriminator)
+    z = latents(name, rng)
+    labels = class_ids() if options.get("conditional") else None
+    y = None if labels is None else np.eye(CLASSES)[labels.asnumpy()]
+    expected = forward(g, d, z.asnumpy().astype(np.float64), y, options, training)
+    pair = Pair(gan)
+    pair.set_train(training)
+    for ours, theirs in zip(pair(z, labels), expected, strict=True):
+        error = np.linalg.norm(ours.asnumpy() - theirs) / np.linalg.norm(theirs)
+        assert error < 1e-4
+
+
+# --- r3gan's own parts
+
+
+def test_upsampling_is_four_times_the_transpose_of_downsampling(rng):
+    x = rng.standard_normal((2, 3, 8, 8)).astype(np.float32)
+    y = rng.standard_normal((2, 3, 4, 4)).astype(np.float32)
+    down = r3gan.Downsample(3)(Tensor(x)).asnumpy()
+    up = r3gan.Upsample(3)(Tensor(y)).asnumpy()
+    assert down.shape == y.shape and up.shape == x.shape
+    assert 4 * (down * y).sum() == pytest.approx((up * x).sum(), rel=1e-4)
+    np.testing.assert_allclose(down, blur_down(x), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(up, bilinear_up(y), rtol=1e-5, atol=1e-6)
+
+
+def test_residual_blocks_start_as_the_identity_and_keep_the_variance(rng):
+    ms.set_seed(0)
+    block = r3gan.ResidualBlock(32, cardinality=8, expansion=2, depth=2)
+    x = Tensor(rng.standard_normal((4, 32, 7, 7)).astype(np.float32))
+    assert np.array_equal(block(x).asnumpy(), x.asnumpy())
+    gain = np.sqrt(2 / 1.04) * 2**-0.25
+    assert block.expand.weight.asnumpy().std() == pytest.approx(gain / np.sqrt(32), rel=0.1)
+    assert block.mix.weight.asnumpy().std() == pytest.approx(gain / np.sqrt(8 * 9), rel=0.1)

@@ -1,0 +1,141 @@
+"""What must hold for a whole process, each time in a process of its own."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from ms_gan import runtime
+from tests.conftest import ROOT
+
+OURS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "MS_GAN_SET_ISA", "GLOG_v")
+
+
+def process(*arguments, code=None, **environment):
+    """Run Python as a user would, without what this process has set."""
+    clean = {k: v for k, v in os.environ.items() if k not in OURS}
+    clean["PYTHONPATH"] = environment.pop("PYTHONPATH", "") + os.pathsep + str(ROOT)
+    words = ["-c", code] if code else list(arguments)
+    return subprocess.run(
+        [sys.executable, *words], env={**clean, **environment}, capture_output=True, text=True
+    )
+
+
+SHOW = "import os, ms_gan; print(os.environ.get('{0}'), os.environ.get('GLOG_v'))"
+
+
+@pytest.mark.parametrize("name", runtime.ISA_VARIABLES)
+def test_the_users_instruction_set_wins(name):
+    done = process(code=SHOW.format(name), **{name: "AVX512_CORE", "GLOG_v": "1"})
+    assert done.stdout.split() == ["AVX512_CORE", "1"], done.stderr
+    other = next(other for other in runtime.ISA_VARIABLES if other != name)
+    assert process(code=SHOW.format(other), **{name: "SSE41"}).stdout.split() == ["None", "3"]
+
+
+def test_the_instruction_set_when_the_user_says_nothing():
+    expected = "AVX2" if runtime.has_avx512() else "None"
+    assert process(code=SHOW.format("ONEDNN_MAX_CPU_ISA")).stdout.split() == [expected, "3"]
+
+
+def test_a_child_process_may_change_our_choice_but_not_the_users():
+    code = (
+        "import os, ms_gan\nfrom ms_gan import runtime\n"
+        "runtime.limit_instruction_set(convolutions=False)\n"
+        "print(os.environ.get('ONEDNN_MAX_CPU_ISA'), os.environ.get('MS_GAN_SET_ISA'))"
+    )
+    ours = {"ONEDNN_MAX_CPU_ISA": "AVX2", "MS_GAN_SET_ISA": "1"}
+    assert process(code=code, **ours).stdout.split() == ["None", "None"]
+    assert process(code=code).stdout.split() == ["None", "None"]
+    assert process(code=code, ONEDNN_MAX_CPU_ISA="AVX2").stdout.split() == ["AVX2", "None"]
+
+
+def test_importing_the_package_does_not_import_mindspore():
+    done = process(code="import sys, ms_gan; print('mindspore' in sys.modules)")
+    assert done.stdout == "False\n", done.stderr
+
+
+# --- NumPy ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def numpy_2(tmp_path):
+    """A folder for PYTHONPATH whose numpy says that it is 2.4.0."""
+    (tmp_path / "numpy").mkdir()
+    (tmp_path / "numpy" / "__init__.py").write_text('__version__ = "2.4.0"\n')
+    return str(tmp_path)
+
+
+def test_numpy_2_stops_the_import(numpy_2):
+    code = (
+        "try:\n    import ms_gan\nexcept ImportError as error:\n    print(error)\n"
+        "else:\n    print('imported')"
+    )
+    done = process(code=code, PYTHONPATH=numpy_2)
+    lines = done.stdout.splitlines()
+    assert len(lines) == 1 and done.stderr == ""
+    assert "NumPy 2.4.0" in lines[0] and "pip install 'numpy>=1.25,<2'" in lines[0]
+
+
+@pytest.mark.parametrize("words", [["--version"], ["train"], ["generate", "a.ckpt"]])
+def test_numpy_2_is_one_line_at_the_command_line(numpy_2, words):
+    done = process("-m", "ms_gan", *words, PYTHONPATH=numpy_2)
+    lines = (done.stdout + done.stderr).splitlines()
+    assert done.returncode != 0 and len(lines) == 1
+    assert "NumPy 2.4.0" in lines[0] and "Traceback" not in lines[0]
+
+
+def test_this_numpy_is_accepted():
+    done = process("-m", "ms_gan", "--version")
+    assert done.returncode == 0 and done.stdout.startswith("ms_gan ") and done.stderr == ""
+
+
+# --- devices --------------------------------------------------------------------------------------
+
+DEVICE = """
+import sys
+from ms_gan import runtime
+try:
+    print(runtime.set_device(sys.argv[1], print))
+except runtime.DeviceError as error:
+    print("DeviceError", error)
+"""
+
+
+def device(requested):
+    clean = {k: v for k, v in os.environ.items() if k not in OURS}
+    done = subprocess.run(
+        [sys.executable, "-c", DEVICE, requested],
+        env=clean, cwd=ROOT, capture_output=True, text=True,
+    )  # fmt: skip
+    return done.stdout.splitlines(), done.stderr
+
+
+@pytest.fixture(scope="module")
+def automatic():
+    return device("auto")
+
+
+def test_auto_takes_the_first_that_works_and_says_so(automatic):
+    lines, errors = automatic
+    assert lines[-1] in ("Ascend", "GPU", "CPU") and errors == ""
+    if lines[-1] == "Ascend":
+        assert lines == ["Ascend"]
+    else:
+        assert len(lines) == 2 and lines[0].startswith(f"device: {lines[1]} (passed over Ascend: ")
+    if lines[-1] == "CPU":
+        assert "; GPU: " in lines[0]
+
+
+def test_a_device_that_is_not_there(automatic):
+    """In one line, with the key that was wrong and the way out; no pages from MindSpore."""
+    if automatic[0][-1] == "Ascend":
+        pytest.skip("this machine has an Ascend")
+    lines, errors = device("Ascend")
+    assert len(lines) == 1 and errors == ""
+    assert lines[0].startswith("DeviceError runtime.device: Ascend: ")
+    assert "runtime.device=auto" in lines[0]
+
+
+def test_the_cpu_always_works():
+    assert device("CPU") == (["CPU"], "")
