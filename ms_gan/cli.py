@@ -123,9 +123,8 @@ def run_train(arguments: argparse.Namespace) -> int:
         dataset, config.data.batch_size, seed=config.seed, sampling=config.data.sampling
     )
     steps = total_steps(config, batches.steps_per_epoch)
-    say(
-        f"data: {dataset.name}, {len(dataset)} images {list(dataset.image_shape)} ({dataset.source})"
-    )
+    shape = list(dataset.image_shape)
+    say(f"data: {dataset.name}, {len(dataset)} images {shape} ({dataset.source})")
     state = build.build_training(
         config, dataset.image_shape, dataset.num_classes,
         {"ms_gan": __version__, "data": dataset.name, "classes": list(dataset.classes)},

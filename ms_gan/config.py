@@ -1,4 +1,4 @@
-"""One YAML is one whole recipe: frozen dataclasses, loaded strictly, overridden by `key.path=value`.
+"""One YAML is one whole recipe: frozen dataclasses, loaded strictly, overridden by `a.b=value`.
 
 Imports neither MindSpore nor NumPy, so that a typing mistake is answered in milliseconds.
 """
@@ -25,7 +25,7 @@ class ConfigError(UserError, ValueError):
 
 @dataclass(frozen=True)
 class Part:
-    """A named entry of a registry with its own options, which its constructor's signature checks."""
+    """A named entry of a registry with its options, which its constructor's signature checks."""
 
     name: str
     options: dict[str, Any] = field(default_factory=dict)
@@ -39,7 +39,7 @@ class Data:
     size: int | None = None  # pixels; None: as stored (image_folder: 64)
     channels: int | None = None  # 1 grey, 3 colour; None: as stored (image_folder: 3)
     sampling: str = "shuffle"  # shuffle: epochs without replacement; random: with replacement
-    fallback: str | None = None  # data set used when the download fails: digits or None
+    fallback: str | None = None  # digits: used when mnist cannot be downloaded
 
     def __post_init__(self):
         at_least("data.batch_size", self.batch_size, 2)
@@ -360,7 +360,7 @@ def dump(config: Config) -> str:
 
 
 def differences(old: Config, new: Config, *, ignore: tuple[str, ...] = ()) -> list[str]:
-    """`key: old -> new` of every leaf that differs, but for keys that start with one of `ignore`."""
+    """`key: old -> new` of every leaf that differs, without those that `ignore` begins."""
     left, right = _leaves(to_dict(old)), _leaves(to_dict(new))
     keys = [k for k in {**left, **right} if not k.startswith(ignore)]
     return [f"{k}: {left.get(k)} -> {right.get(k)}" for k in keys if left.get(k) != right.get(k)]

@@ -41,7 +41,7 @@ class Registry:
         return self.table[name]
 
     def check(self, part: Part, accepted: Mapping[str, inspect.Parameter], given: Iterable[str]):
-        """Raise ConfigError for an option that no factory of the entry accepts, or of wrong type."""
+        """ConfigError for an option that no factory of the entry accepts, or of wrong type."""
         free = [name for name in accepted if name not in set(given)]
         for name, value in part.options.items():
             if name not in free:

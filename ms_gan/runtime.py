@@ -41,7 +41,7 @@ def prepare() -> None:
 
 
 def limit_instruction_set(*, convolutions: bool) -> None:
-    """Choose oneDNN's instruction set on CPUs with AVX-512; without effect after `import mindspore`.
+    """Choose oneDNN's instruction set on AVX-512 CPUs; without effect after `import mindspore`.
 
     The wheel's oneDNN falls back to a reference kernel for convolutions there, a hundred times
     slower than its AVX2 one, while matrix products are 1.4 times faster with AVX-512.
@@ -57,7 +57,7 @@ def limit_instruction_set(*, convolutions: bool) -> None:
 
 
 def has_avx512() -> bool:
-    """Whether this machine says that it has AVX-512; False where it does not say (macOS, Windows)."""
+    """Whether this machine says that it has AVX-512; False where it says nothing (macOS)."""
     try:
         return "avx512f" in Path("/proc/cpuinfo").read_text(errors="replace")
     except OSError:
@@ -87,7 +87,8 @@ def _first_that_works(ms, requested: str, say: Callable[[str], None] | None) -> 
     passed_over = []
     for target in ("Ascend", "GPU", "CPU") if requested == "auto" else (requested,):
         try:
-            ms.set_device(target)
+            if ms.get_context("device_target") != target:  # it can be set only once
+                ms.set_device(target)
             ms.ops.relu(ms.Tensor([1.0], ms.float32)).asnumpy()  # fails where only the name works
         except (RuntimeError, ValueError, OSError) as error:
             reason = " ".join(str(error).split())

@@ -1,4 +1,4 @@
-"""The plain loop. It receives built objects and knows no recipe, no registry and no command line."""
+"""The plain loop. It receives built objects and knows no recipe, registry or command line."""
 
 from __future__ import annotations
 

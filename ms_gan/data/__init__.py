@@ -42,7 +42,7 @@ def load(
             environment variable MS_GAN_DATA, or else ./data, then the user's cache folder.
         size: height and width in pixels; None: as stored (64 for 'image_folder').
         channels: 1 (grey) or 3 (RGB); None: 1 (3 for 'image_folder').
-        fallback: 'digits' to go on with the embedded digits when the download fails.
+        fallback: 'digits' to go on with the embedded digits when the download of mnist fails.
         split: 'train' or 'test'; ignored by 'digits' and 'image_folder', which have only one.
         say, progress: receive one-line messages; (file, bytes done, bytes in all or 0).
 
@@ -68,7 +68,7 @@ def _instead(
 ) -> Dataset:
     wrong = f"cannot download {name} ({error})"
     remedy = f"put the files into {folder} or set MS_GAN_DATA to their folder"
-    if fallback is None:
+    if fallback is None or name != "mnist":  # digits stand in for digits only
         remedy += ", or use the embedded 'digits'"
         raise data_error(folder, wrong, expected_files(split), remedy) from None
     digits = embedded_digits()

@@ -43,6 +43,11 @@ def download(
                     _fetch(file, known, progress)
     except OSError as error:
         raise DownloadError(f"cannot write: {error.strerror}") from None
+    except DownloadError:
+        if [path.name for path in folder.iterdir()] == [".lock"]:  # leave nothing behind
+            (folder / ".lock").unlink(missing_ok=True)
+            folder.rmdir()
+        raise
     return images, labels
 
 
