@@ -98,7 +98,7 @@ def build_training(
         generator=generator,
         sampler=average.average,
         averaged=averaged,
-        conditional=getattr(generator, "num_classes", 0) > 0,
+        num_classes=generator.num_classes,
         uniform=uniform,
         latent_dim=latent_dim(config),
         meta={
@@ -138,7 +138,7 @@ def build_train_d(
     """The discriminator's one-step cell, and whether it wants random numbers from the host."""
     judge, pack = discriminator, config.train.pack
     if pack > 1:
-        if getattr(discriminator, "num_classes", 0):
+        if discriminator.num_classes:
             raise ConfigError("train.pack: a conditional discriminator judges one image at a time")
         judge = cells.Packed(discriminator, pack)
     loss = LOSS.build(config.loss)

@@ -24,6 +24,7 @@ from ms_gan.version import __version__
 ROOT = Path(__file__).resolve().parent.parent
 DEFAULT_CONFIG = ROOT / "configs" / "default.yaml"
 FIXED_SAMPLES = 25  # 5 x 5, as in the tutorial
+FIXED_PER_CLASS = 8  # of conditional nets: one row a class
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -40,7 +41,7 @@ def main(argv: list[str] | None = None) -> int:
         where = f"{error.filename}: " if error.filename else ""
         return fail(f"{where}{error.strerror or error}")
     except MemoryError:
-        return fail("out of memory; use a smaller data.batch_size or data.size")
+        return fail("out of memory; use fewer or smaller images at once")
     except KeyboardInterrupt:
         print("\ninterrupted; nothing was lost that had been saved", file=sys.stderr)
         return 128 + signal.SIGINT
@@ -77,6 +78,9 @@ def parser() -> argparse.ArgumentParser:
     generate.add_argument("checkpoint", type=Path, metavar="CKPT", help=".ckpt file or run folder")
     generate.add_argument("--num", type=positive, default=64, help="images (%(default)s)")
     generate.add_argument("--seed", type=natural, default=1, help="of the latents (%(default)s)")
+    generate.add_argument(
+        "--label", type=natural, help="class, of a conditional generator (all in turn)"
+    )
     generate.add_argument("--out", type=Path, default=Path("samples"), help="folder (%(default)s)")
     generate.add_argument(
         "--format", choices=("grid", "png", "npy", "gif"), default="grid",
@@ -215,6 +219,7 @@ def train(
 
     progress = Progress(steps, sys.stdout)
     progress.start(state.step)
+    shown = state.num_classes * FIXED_PER_CLASS or FIXED_SAMPLES
     with StopSignals() as signals:
         done = trainer.train(
             state,
@@ -225,7 +230,7 @@ def train(
             d_steps=config.train.d_steps,
             same_latents=config.train.same_latents,
             every=config.every,
-            fixed_latents=sampling.latents(config.seed, FIXED_SAMPLES, state.latent_dim),
+            fixed_latents=sampling.latents(config.seed, shown, state.latent_dim),
             show=progress.show,
             stop=lambda: signals.received is not None,
         )
@@ -331,6 +336,7 @@ def run_generate(arguments: argparse.Namespace) -> int:
     runtime.set_device(arguments.device)
     runtime.set_mode("graph")
     generator, latent_dim, meta = build.load_generator(path)
+    check_label(arguments.label, generator.num_classes, path)
     try:
         written = write_samples(arguments, generator, latent_dim)
     except OSError as error:
@@ -341,6 +347,18 @@ def run_generate(arguments: argparse.Namespace) -> int:
     trained = f" after {meta['step']} steps" if "step" in meta else ""
     say(f"{meta['config']['name']}{trained} -> {written}")
     return 0
+
+
+def check_label(label: int | None, num_classes: int, path: Path) -> None:
+    if label is None:
+        return
+    if num_classes == 0:
+        raise ConfigError(
+            f"--label: the generator in {path} is unconditional and takes no labels; "
+            "leave it out or use a conditional one (configs/cgan_mnist.yaml)"
+        )
+    if label >= num_classes:
+        raise ConfigError(f"--label: expected 0 to {num_classes - 1}, got {label}")
 
 
 def write_samples(arguments: argparse.Namespace, generator: Any, latent_dim: int) -> Path | str:
@@ -356,10 +374,11 @@ def write_samples(arguments: argparse.Namespace, generator: Any, latent_dim: int
         z = sampling.interpolation(seed, latent_dim)
     else:
         z = sampling.latents(seed, num, latent_dim)
-    images = sampling.generate(generator, z)
+    labels = sampling.class_labels(len(z), generator.num_classes, arguments.label)
+    images = sampling.generate(generator, z, labels)
     out.mkdir(parents=True, exist_ok=True)
     if arguments.format == "grid":
-        visualise.save_png(out / "grid.png", visualise.grid(images))
+        visualise.save_png(out / "grid.png", visualise.class_grid(images, labels))
         return out / "grid.png"
     if arguments.format == "png":
         for i, image in enumerate(images):

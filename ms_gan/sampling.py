@@ -29,6 +29,16 @@ def training_noise(
     return rng.standard_normal((num, latent_dim), np.float32), rng.random(num, np.float32)
 
 
+def class_labels(num: int, num_classes: int, label: int | None = None) -> np.ndarray | None:
+    """Labels int32 [num] for a generator of `num_classes`: one class, or all of them in turn.
+
+    None for an unconditional generator (0 classes).
+    """
+    if num_classes == 0:
+        return None
+    return (np.arange(num) % num_classes if label is None else np.full(num, label)).astype(np.int32)
+
+
 def generate(
     generator: nn.Cell, z: np.ndarray, labels: np.ndarray | None = None, *, batch_size: int = BATCH
 ) -> np.ndarray:

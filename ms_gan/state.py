@@ -22,7 +22,7 @@ class TrainState:
     generator: nn.Cell
     sampler: nn.Cell
     averaged: bool
-    conditional: bool  # the nets take labels
+    num_classes: int  # of conditional nets, which take labels; 0: unconditional
     uniform: bool  # the regularizer wants random numbers from the host
     latent_dim: int
     meta: dict[str, Any]  # goes into every checkpoint

@@ -69,8 +69,9 @@ def train(
             run.log(step, **{name: round(value, 6) for name, value in values.items()})
             show(step, values, last=stopped or step == steps)
         if is_due(step, every.sample, steps):
-            images = sampling.generate(state.shown(), fixed_latents)
-            visualise.save_png(run.sample_file(step), visualise.grid(images))
+            labels = sampling.class_labels(len(fixed_latents), state.num_classes)
+            images = sampling.generate(state.shown(), fixed_latents, labels)
+            visualise.save_png(run.sample_file(step), visualise.class_grid(images, labels))
         if save:
             save_all(state, run, every.keep)
         if stopped or step >= steps:
@@ -89,7 +90,7 @@ def update(state: TrainState, batches: Any, seed: int, d_steps: int, same_latent
     return state.update(
         Tensor(real),
         Tensor(z),
-        Tensor(labels) if state.conditional else None,
+        Tensor(labels) if state.num_classes else None,
         Tensor(uniform[: len(real)]) if state.uniform else None,
     )
 

@@ -48,6 +48,17 @@ def grid(images: np.ndarray, *, columns: int | None = None, gap: int = 2) -> np.
     return canvas[..., 0] if channels == 1 else canvas
 
 
+def class_grid(images: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
+    """A grid with one row for each class; without labels a plain one."""
+    if labels is None:
+        return grid(images)
+    rows = [images[labels == label] for label in np.unique(labels)]
+    columns = max(len(row) for row in rows)
+    black = np.full((columns, *images.shape[1:]), -1.0, images.dtype)
+    full = [np.concatenate([row, black[len(row) :]]) for row in rows]
+    return grid(np.concatenate(full), columns=columns if len(rows) > 1 else None)
+
+
 def save_png(path: str | Path, picture: np.ndarray) -> None:
     files.write(path, iio.imwrite("<bytes>", picture, extension=".png"))
 
