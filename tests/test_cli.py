@@ -283,6 +283,26 @@ def test_formats(trained, tmp_path):
         assert gif.n_frames > 20 and gif.info["loop"] == 0
 
 
+def test_conditional_grid_and_labels(recipe, tmp_path):
+    """One row of the grid for each digit; --label gives that class alone, from the same latents."""
+    import imageio.v3 as iio
+
+    run_dir = tmp_path / "run"
+    words = ["train", "--config", str(recipe), "--run-dir", str(run_dir), "model.conditional=true"]
+    assert cli.main(words) == 0
+    assert iio.imread(run_dir / "samples" / "0000012.png").shape == (10 * 58 + 2, 8 * 58 + 2)
+
+    def images(*words):
+        out = generate(run_dir, tmp_path / "out", "--format", "npy", "--num", 20, *words)
+        return np.load(out / "samples.npy")
+
+    every, seven = images(), images("--label", 7)
+    assert (every[[7, 17]] == seven[[7, 17]]).all()  # latents 7 and 17 have class 7 in both
+    assert (every[8] != seven[8]).any()
+    out = generate(run_dir, tmp_path / "out", "--num", 20)
+    assert iio.imread(out / "grid.png").shape == (10 * 58 + 2, 2 * 58 + 2)
+
+
 def test_every_checkpoint_of_a_run_generates_the_same(trained, tmp_path):
     """generator.ckpt, the folder and the training checkpoint of the last step show one net."""
     results = [
@@ -325,6 +345,9 @@ BAD_RECIPES = {
     "no data set": (["data.name=mnits"], "no such data set", "did you mean 'mnist'?"),
     "no data folder": (["data.name=mnist", "data.root=/nowhere"], "/nowhere: no such folder"),
     "penalty in pynative": (["regularizer=r1", "runtime.mode=pynative"], "runtime.mode=graph"),
+    "penalty and BatchNorm": (["model=dcgan28", "regularizer=r1"], "BatchNorm", "d_norm=none"),
+    "image size": (["model=dcgan"], "28", "64x64"),
+    "pack and labels": (["model.conditional=true", "train.pack=2"], "train.pack", "conditional"),
     "smoothing": (["loss={name: non_saturating, real_target: 2.0}"], "real_target"),
     "ramp": (["optimizer.lr_g={start: 1.0, end: 0.1}"], "optimizer.lr_g.steps: missing"),
 }
@@ -352,6 +375,7 @@ def test_bad_places(recipe, trained, tmp_path, capsys):
     one_line(capsys, [*train, "--run-dir", other], "not of a run")
     one_line(capsys, [*train, "--run-dir", trained, "seed=5"], "another recipe", "seed: 0 -> 5")
     one_line(capsys, ["generate", trained, "--out", file / "below"], "cannot be written", "--out")
+    one_line(capsys, ["generate", trained, "--label", 3], "--label", "unconditional")
 
 
 def test_bad_checkpoints(trained, tmp_path, capsys):
