@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from ms_gan import config as cfg
 from ms_gan import runtime
@@ -30,7 +30,7 @@ FIXED_PER_CLASS = 8  # of conditional nets: one row a class
 def main(argv: list[str] | None = None) -> int:
     """Run one command; return its exit code. What the user can mend is one line on stderr."""
     try:
-        arguments = parser().parse_args(argv)
+        arguments = parse(argv)
         arguments.words = sys.argv[1:] if argv is None else argv
         return arguments.run(arguments)
     except UserError as error:
@@ -56,8 +56,27 @@ def say(line: str) -> None:
     print(line, flush=True)
 
 
-def parser() -> argparse.ArgumentParser:
-    top = argparse.ArgumentParser(
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line; the usage is behind --help."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"ms-gan: {message}; see {self.prog} --help\n")
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    """Arguments of the command line; overrides may stand before, between and after options."""
+    top = parser()
+    arguments, rest = top.parse_known_args(argv)
+    stray = [word for word in rest if word.startswith("-") or "overrides" not in arguments]
+    if stray:
+        top.error(f"unrecognized arguments: {' '.join(stray)}")
+    if rest:
+        arguments.overrides += rest
+    return arguments
+
+
+def parser() -> Parser:
+    top = Parser(
         prog="ms-gan", description="Train GANs with MindSpore and generate images from them."
     )
     top.add_argument("--version", action="version", version=f"ms_gan {__version__}")

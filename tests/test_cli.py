@@ -107,7 +107,7 @@ def test_training_longer_continues_bitwise(trained, recipe, tmp_path):
     folder = tmp_path / "run"
     half = ["train", "--config", recipe, "--run-dir", folder]
     assert run(*half, "train.steps=6")[0] == 0
-    code, out, _ = run(*half)
+    code, out, _ = run("train", "seed=0", *half[1:], "every.keep=2")  # overrides anywhere
     assert code == 0 and "continuing at step 6 of 12" in out
     assert_equal(arrays(folder), arrays(trained))
     logs = [(f / "log.jsonl").read_text().splitlines() for f in (folder, trained)]
@@ -423,5 +423,8 @@ def test_own_pictures(recipe, tmp_path, rng):
 def test_usage_errors_are_short():
     code, _, err = run("generate", "x.ckpt", "--num", "0")
     assert code == 2 and "expected at least 1" in err and "Traceback" not in err
+    assert err.count("\n") == 1
+    code, _, err = run("train", "--stepss", "5")
+    assert code == 2 and "--stepss" in err and err.count("\n") == 1
     code, out, _ = run("--version")
     assert code == 0 and out.startswith("ms_gan ")
