@@ -11,6 +11,7 @@ PACKAGE = ROOT / "ms_gan"
 # A module that is not listed goes by its package: ms_gan.data.idx is of `data`.
 RANKS = {
     "errors": 0,
+    "metrics": 0,
     "version": 0,
     "files": 1,
     "config": 1,
