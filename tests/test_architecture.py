@@ -34,6 +34,8 @@ RANKS = {
     "sampling": 7,
     "state": 7,
     "build": 8,
+    "classifier": 8,
+    "evaluator": 9,
     "trainer": 9,
     "cli": 10,
     "__main__": 11,

@@ -1,0 +1,262 @@
+"""A small classifier of the data at hand; its last hidden layer is where the metrics compare.
+
+Its accuracy is not the aim; features that tell one digit's shape from another's are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mindspore import Tensor, nn, ops
+
+from ms_gan import checkpoint, data
+from ms_gan.errors import UserError
+from ms_gan.runtime import set_seed
+from ms_gan.schedules import Ramp
+
+ASSETS = Path(__file__).resolve().parent / "assets"
+SHIPPED = {"mnist": "mnist_classifier.ckpt"}  # data set -> file in ASSETS
+BATCH = 250  # images of a forward pass: one compilation, the same bits for any number
+TRAINING_BATCH = 128
+SHIFT = 2  # pixels to each side, while training
+HELD_OUT = 6  # one image of so many, where a data set has no test split
+_SHIFT_TAG, _SPLIT_TAG = 3, 4  # streams of random numbers that never meet those of the batches
+
+
+class ClassifierError(UserError, ValueError):
+    """A classifier, or data for one, that cannot be used."""
+
+
+class Classifier(nn.Cell):
+    """Blocks of convolution, pooling, BatchNorm and ReLU until 4x4 or less, then two dense layers.
+
+    Args:
+        image_shape: (C, H, W).
+        num_classes: K, at least 2.
+        widths: channels of the blocks; the last is that of all further ones.
+        features: d, the width of the last hidden layer.
+
+    Inputs: float32 [N, C, H, W] in [-1, 1]. Outputs: scores float32 [N, K], features float32
+    [N, d], not negative.
+    """
+
+    def __init__(
+        self,
+        *,
+        image_shape: tuple[int, int, int],
+        num_classes: int,
+        widths: tuple[int, ...] = (16, 48, 96),
+        features: int = 96,
+    ):
+        super().__init__()
+        previous, height, width = image_shape
+        layers: list[nn.Cell] = []
+        while min(height, width) > 1 and (max(height, width) > 4 or not layers):
+            channels = widths[min(len(layers) // 4, len(widths) - 1)]
+            kernel = 3 if layers else 5
+            layers += [
+                nn.Conv2d(previous, channels, kernel, pad_mode="same"), nn.MaxPool2d(2, 2),
+                nn.BatchNorm2d(channels), nn.ReLU(),
+            ]  # fmt: skip
+            previous, height, width = channels, height // 2, width // 2
+        self.body = nn.SequentialCell(*layers)
+        self.hidden = nn.Dense(previous * height * width, features)
+        self.head = nn.Dense(features, num_classes)
+        self.image_shape, self.num_classes, self.num_features = image_shape, num_classes, features
+
+    def construct(self, x):
+        features = ops.relu(self.hidden(self.body(x).reshape((x.shape[0], -1))))
+        return self.head(features), features
+
+
+class _WithLoss(nn.Cell):
+    def __init__(self, classifier: nn.Cell):
+        super().__init__(auto_prefix=False)
+        self.classifier = classifier
+        self.loss = nn.CrossEntropyLoss()
+
+    def construct(self, x, labels):
+        return self.loss(self.classifier(x)[0], labels)
+
+
+# --- data ---------------------------------------------------------------------------------------
+
+
+def splits(name: str, **options: Any) -> tuple[data.Dataset, data.Dataset]:
+    """The training and the test images of a data set, as `data.load` takes its options.
+
+    Where a data set has no test split, one image of six is held out, always the same ones.
+    """
+    train = data.load(name, **options)
+    if name not in ("digits", "image_folder"):
+        return train, data.load(name, **options, split="test")
+    order = np.random.default_rng([_SPLIT_TAG]).permutation(len(train))
+    held_out = -(-len(train) // HELD_OUT)
+    return _rows(train, np.sort(order[held_out:])), _rows(train, np.sort(order[:held_out]))
+
+
+def _rows(dataset: data.Dataset, rows: np.ndarray) -> data.Dataset:
+    return data.Dataset(
+        dataset.name, dataset.images[rows], dataset.labels[rows], dataset.classes, dataset.source,
+        dataset.md5,
+    )  # fmt: skip
+
+
+def shifted(x: np.ndarray, rng: np.random.Generator, most: int = SHIFT) -> np.ndarray:
+    """Each image [C, H, W] of x moved by up to `most` pixels; the edge is repeated."""
+    height, width = x.shape[2:]
+    wide = np.pad(x, ((0, 0), (0, 0), (most, most), (most, most)), mode="edge")
+    windows = np.lib.stride_tricks.sliding_window_view(wide, (height, width), axis=(2, 3))
+    down, right = rng.integers(0, 2 * most + 1, (2, len(x)))
+    return windows[np.arange(len(x)), :, down, right]
+
+
+# --- training and using it ----------------------------------------------------------------------
+
+
+def train(
+    dataset: data.Dataset,
+    *,
+    epochs: int,
+    seed: int = 0,
+    lr: float = 3e-3,
+    show: Callable[[str], None] = lambda line: None,
+) -> Classifier:
+    """A classifier of the data set's classes, in inference mode.
+
+    Adam with a cosine to 0, images shifted by up to two pixels; no image of a test set is seen,
+    not even to choose the best epoch.
+
+    Raises:
+        ClassifierError: the data set has fewer than two classes.
+    """
+    if dataset.num_classes < 2:
+        raise ClassifierError(
+            f"{dataset.name}: has no classes; expected labels (or pictures in sub-folders)"
+        )
+    set_seed(seed)
+    classifier = Classifier(image_shape=dataset.image_shape, num_classes=dataset.num_classes)
+    batches = data.Batches(dataset, min(TRAINING_BATCH, len(dataset)), seed=seed)
+    steps = epochs * batches.steps_per_epoch
+    optimizer = nn.Adam(classifier.trainable_params(), learning_rate=Ramp(lr, 0.0, steps))
+    update = nn.TrainOneStepCell(_WithLoss(classifier), optimizer)
+    update.set_train()
+    start, losses = time.monotonic(), []
+    for index in range(steps):
+        x, labels = batches.at(index)
+        x = shifted(x, np.random.default_rng([seed, _SHIFT_TAG, index]))
+        losses.append(update(Tensor(x), Tensor(labels)))
+        if len(losses) == batches.steps_per_epoch:
+            loss = np.mean([float(value.asnumpy()) for value in losses])
+            epoch = (index + 1) // batches.steps_per_epoch
+            show(f"epoch {epoch}/{epochs}: loss {loss:.4f}, {time.monotonic() - start:.0f} s")
+            losses = []
+    classifier.set_train(False)
+    return classifier
+
+
+def predict(classifier: Classifier, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Features float32 [N, d] and probabilities float32 [N, K] of images.
+
+    Args:
+        images: float [N, C, H, W] in [-1, 1], or uint8, 0 to 255.
+
+    Raises:
+        ClassifierError: another shape, another range, NaN.
+    """
+    _check_images(classifier, images)
+    features, probabilities = [], []
+    for start in range(0, len(images), BATCH):
+        x = images[start : start + BATCH]
+        x = data.to_float(x) if x.dtype == np.uint8 else x.astype(np.float32)
+        num = len(x)
+        x = np.concatenate([x, np.zeros((BATCH - num, *x.shape[1:]), np.float32)])
+        scores, hidden = (part.asnumpy()[:num] for part in classifier(Tensor(x)))
+        features.append(hidden)
+        p = np.exp(scores - scores.max(axis=1, keepdims=True))
+        probabilities.append(p / p.sum(axis=1, keepdims=True))
+    return np.concatenate(features), np.concatenate(probabilities)
+
+
+def _check_images(classifier: Classifier, images: np.ndarray) -> None:
+    wanted = list(classifier.image_shape)
+    if images.ndim != 4 or list(images.shape[1:]) != wanted or len(images) == 0:
+        raise ClassifierError(
+            f"images: have the shape {list(images.shape)}; the classifier takes [N, "
+            f"{', '.join(map(str, wanted))}]"
+        )
+    if images.dtype == np.uint8:
+        return
+    low, high = float(images.min()), float(images.max())
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise ClassifierError("images: hold NaN or infinity; expected values in [-1, 1]")
+    if low < -1.001 or high > 1.001:
+        raise ClassifierError(f"images: values {low:g} to {high:g}; expected [-1, 1]")
+    if low >= 0:
+        raise ClassifierError(
+            f"images: values {low:g} to {high:g}, none below 0; expected [-1, 1], -1 is black"
+        )
+
+
+def accuracy(classifier: Classifier, dataset: data.Dataset) -> float:
+    """Share of the images whose most probable class is the right one."""
+    answers = predict(classifier, dataset.images)[1].argmax(axis=1)
+    return float(np.mean(answers == dataset.labels))
+
+
+# --- files --------------------------------------------------------------------------------------
+
+
+def save(path: str | Path, classifier: Classifier, meta: Mapping[str, Any]) -> None:
+    """One .ckpt file with what is needed to use it: image shape, classes, and `meta`."""
+    own = {
+        "kind": "classifier",
+        "image_shape": list(classifier.image_shape),
+        "num_classes": classifier.num_classes,
+    }
+    checkpoint.save(path, classifier.get_parameters(), {**own, **meta})
+
+
+def load(path: str | Path) -> tuple[Classifier, dict[str, Any]]:
+    """A classifier in inference mode from its file; the shipped ones are checked by their sha256.
+
+    Raises:
+        CheckpointError: not a classifier of this package, or a shipped one that was changed.
+    """
+    path = Path(path)
+    if path.resolve().parent == ASSETS:
+        check_sha256(path)
+    arrays, meta = checkpoint.load(path)
+    if meta is None or meta.get("kind") != "classifier":
+        raise checkpoint.CheckpointError(
+            f"{path}: not a classifier; make one with ms-gan train-classifier"
+        )
+    classifier = Classifier(image_shape=tuple(meta["image_shape"]), num_classes=meta["num_classes"])
+    checkpoint.restore(classifier.get_parameters(), arrays, path)
+    classifier.set_train(False)
+    return classifier, meta
+
+
+def check_sha256(path: Path) -> None:
+    """Compare a shipped file with SHA256SUMS beside it.
+
+    Raises:
+        CheckpointError: the file is missing, not listed, or not the one that is listed.
+    """
+    restore = "restore it with git checkout or install the package again"
+    if not path.is_file():
+        raise checkpoint.CheckpointError(f"{path}: no such file; {restore}")
+    lines = (path.parent / "SHA256SUMS").read_text(encoding="utf-8").split("\n")
+    listed = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    if listed.get(path.name) != found:
+        raise checkpoint.CheckpointError(
+            f"{path}: damaged: its sha256 is {found[:12]}…, "
+            f"expected {str(listed.get(path.name))[:12]}…; {restore}"
+        )

@@ -1,0 +1,146 @@
+"""Samples of a generator and real images through a classifier, and how near they are.
+
+The same numbers are computed for real training images, as many as samples: the floor. It says
+what a perfect generator would get from this classifier, this number and this test set.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from mindspore import nn
+
+from ms_gan import classifier as clf
+from ms_gan import data, metrics, sampling
+from ms_gan.errors import UserError
+
+CHUNK = 1024  # samples in memory at once
+NEIGHBOURS = 5  # k of precision, recall, density and coverage
+_FLOOR_TAG = 5
+
+# key of the result, name in the table, its ideal; what is ideal for equal distributions is None
+ROWS = (
+    ("frechet_classifier_distance", "Frechet classifier distance", "0"),
+    ("kernel_distance", "kernel distance", "0"),
+    ("precision", "precision", "floor"),
+    ("recall", "recall", "floor"),
+    ("density", "density", "1"),
+    ("coverage", "coverage", "floor"),
+    ("classifier_score", "classifier score", "floor"),
+    ("classes_seen", "classes seen", ""),
+    ("class_kl", "KL of the classes", "0"),
+    ("label_accuracy", "labels obeyed", "1"),
+)
+
+
+class EvaluationError(UserError, ValueError):
+    """A generator that cannot be compared with these data."""
+
+
+def evaluate(
+    generator: nn.Cell,
+    latent_dim: int,
+    classifier: clf.Classifier,
+    train: data.Dataset,
+    test: data.Dataset,
+    *,
+    num: int,
+    seed: int,
+) -> dict[str, Any]:
+    """All metrics of `num` samples against the test images, and of as many training images.
+
+    Returns:
+        {"generated": {key: number, "shares": [K]}, "floor": the same, "reference_shares": [K]}
+        with the keys of ROWS. The floor depends on `num`, not on the generator or the seed.
+
+    Raises:
+        UserError: fewer samples or images than neighbours, or images of another shape or range.
+    """
+    num_real = min(num, len(train))
+    least = min(num_real, len(test))
+    if least <= NEIGHBOURS:
+        raise EvaluationError(
+            f"{least} images cannot be compared; expected more than {NEIGHBOURS}, "
+            "better some thousand"
+        )
+    shares = np.bincount(train.labels, minlength=train.num_classes) / len(train)
+    reference = clf.predict(classifier, test.images)[0]
+    rows = np.random.default_rng([_FLOOR_TAG, num_real]).permutation(len(train))[:num_real]
+    real = clf.predict(classifier, train.images[np.sort(rows)])
+    labels = sampling.class_labels(num, generator.num_classes)
+    fake = sampled_features(generator, latent_dim, classifier, labels, num=num, seed=seed)
+    generated = measure(reference, *fake, shares)
+    if labels is not None and generator.num_classes == classifier.num_classes:
+        generated["label_accuracy"] = float(np.mean(fake[1].argmax(axis=1) == labels))
+    floor = measure(reference, *real, shares)
+    floor["label_accuracy"] = float(np.mean(real[1].argmax(axis=1) == train.labels[np.sort(rows)]))
+    return {"generated": generated, "floor": floor, "reference_shares": shares.tolist()}
+
+
+def sampled_features(
+    generator: nn.Cell,
+    latent_dim: int,
+    classifier: clf.Classifier,
+    labels: np.ndarray | None,
+    *,
+    num: int,
+    seed: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Features and class probabilities of the samples that `generate --seed` makes."""
+    z = sampling.latents(seed, num, latent_dim)
+    parts = []
+    for start in range(0, num, CHUNK):
+        rows = slice(start, start + CHUNK)
+        images = sampling.generate(generator, z[rows], None if labels is None else labels[rows])
+        parts.append(clf.predict(classifier, images))
+    features, probabilities = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return features, probabilities
+
+
+def measure(
+    reference: np.ndarray, features: np.ndarray, probabilities: np.ndarray, shares: np.ndarray
+) -> dict[str, Any]:
+    """The metrics of images against the reference, as plain numbers.
+
+    Args:
+        reference: features float [N, d] of the test images.
+        features, probabilities: float [M, d] and [M, K] of the images to be judged.
+        shares: [K], how often each class should occur.
+    """
+    labels, num_classes = probabilities.argmax(axis=1), len(shares)
+    prdc = metrics.precision_recall_density_coverage(reference, features, k=NEIGHBOURS)
+    counts = np.bincount(labels, minlength=num_classes)
+    return {
+        "frechet_classifier_distance": metrics.frechet_distance(reference, features),
+        "kernel_distance": metrics.kernel_distance(reference, features),
+        **asdict(prdc),
+        "classifier_score": metrics.classifier_score(probabilities),
+        "classes_seen": metrics.modes(labels, num_classes),
+        "class_kl": metrics.class_kl(labels, num_classes, shares),
+        "shares": (counts / len(labels)).tolist(),
+    }
+
+
+def table(result: dict[str, Any], classes: tuple[str, ...]) -> str:
+    """The result for people: the floor beside every number."""
+    generated, floor = result["generated"], result["floor"]
+    lines = [f"{'':<29}{'generated':>11}{'floor':>11}   ideal"]
+    for key, name, ideal in ROWS:
+        if key in generated:
+            values = f"{_number(generated[key]):>11}{_number(floor[key]):>11}"
+            lines.append(f"{name:<29}{values}   {ideal or len(classes)}")
+    for name, share, real, true in zip(
+        classes, generated["shares"], floor["shares"], result["reference_shares"], strict=True
+    ):
+        percents = f"{100 * share:>9.2f} %{100 * real:>9.2f} %"
+        lines.append(f"{f'share of {name}'[:28]:<29}{percents}   {100 * true:.2f} %")
+    return "\n".join(lines)
+
+
+def _number(value: float) -> str:
+    if isinstance(value, int):
+        return str(value)
+    return f"{value:.2f}" if abs(value) >= 10 else f"{value:.4f}"
