@@ -37,11 +37,13 @@ RANKS = {
     "classifier": 8,
     "evaluator": 9,
     "trainer": 9,
-    "cli": 10,
-    "__main__": 11,
+    "cli.console": 10,
+    "cli.*": 11,
+    "cli": 12,
+    "__main__": 13,
 }
 WITHOUT_MINDSPORE = 3  # modules up to this rank import it in functions only, if at all
-MAY_PRINT = {"cli", "progress"}
+MAY_PRINT = {"cli", "cli.console", "progress"}
 ONE_RANK = {"data"}  # packages whose modules import each other, but never the package itself
 
 

@@ -105,7 +105,7 @@ def test_the_header_of_a_recipe(path):
     lines = [line for line in header if line.startswith("bash scripts/run_train.sh")]
     assert lines, "no line `bash scripts/run_train.sh …`"
     arguments = cli.parser().parse_args(["train", *shlex.split(lines[0])[2:]])
-    assert cli.find_config(arguments.config).resolve() == path
+    assert cli.train.find_config(arguments.config).resolve() == path
     assert cfg.load(path, arguments.overrides).name == path.stem
 
 
@@ -134,7 +134,7 @@ def test_commands_parse(page):
 
 def load(arguments, own):
     if arguments.config.stem not in own:
-        return cfg.load(cli.find_config(arguments.config), arguments.overrides)
+        return cfg.load(cli.train.find_config(arguments.config), arguments.overrides)
     tree = yaml.safe_load(own[arguments.config.stem])
     for override in arguments.overrides:
         cfg.apply_override(tree, override)
