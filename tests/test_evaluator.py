@@ -190,7 +190,7 @@ def test_no_such_checkpoint_and_bad_targets(digits, tmp_path, capsys):
 def test_a_damaged_shipped_classifier(run, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(classifier, "ASSETS", tmp_path.resolve())
     for source in (classifier.SHIPPED["mnist"], "SHA256SUMS"):
-        shutil.copy(cli.ROOT / "ms_gan" / "assets" / source, tmp_path)
+        shutil.copy(cli.console.ROOT / "ms_gan" / "assets" / source, tmp_path)
     with open(tmp_path / classifier.SHIPPED["mnist"], "r+b") as file:
         file.seek(1000)
         file.write(b"\xff\x00\xff")
