@@ -7,13 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import mindspore as ms
 from mindspore import nn
 
 from ms_gan import cells, checkpoint
 from ms_gan import config as cfg
 from ms_gan.config import Config, ConfigError, Part
-from ms_gan.losses import LOSSES
+from ms_gan.losses import LOSSES, Loss
 from ms_gan.models import MODELS
 from ms_gan.optimizers import Adam
 from ms_gan.registry import Registry
@@ -68,15 +67,17 @@ def build_training(
         build_net(config, "discriminator", (pack * channels, height, width), num_classes),
     )
     average = build_sampler(config, image_shape, num_classes)
-    start_from(average, gan.generator)
+    cells.copy_parameters(gan.generator, average)  # the average starts at the initial weights
     generator, discriminator = gan.generator, gan.discriminator
     optimizer_d = build_optimizer(config, "optimizer_d", discriminator, config.optimizer.lr_d)
     optimizer_g = build_optimizer(config, "optimizer_g", generator, config.optimizer.lr_g)
     averaged = config.train.ema_decay > 0
-    train_d, uniform = build_train_d(config, discriminator, optimizer_d)
+    judge, loss = build_judge(config, discriminator), LOSS.build(config.loss)
+    train_d, uniform = build_train_d(config, judge, loss, optimizer_d)
+    loss_g = cells.GeneratorWithLossCell(judge, loss.generator, loss.pairs)
     update = cells.AdversarialStep(
         train_d,
-        build_train_g(config, generator, discriminator, optimizer_g),
+        cells.TrainGeneratorCell(generator, loss_g, optimizer_g),
         cells.ExponentialMovingAverage(
             generator, average, config.train.ema_decay, optimizer_g.global_step
         )
@@ -110,18 +111,25 @@ def build_training(
     )
 
 
-def start_from(copy: nn.Cell, trained: nn.Cell) -> None:
-    """The average starts at the initial weights."""
-    pairs = zip(copy.get_parameters(), trained.get_parameters(), strict=True)
-    for own, other in pairs:
-        own.set_data(ms.Tensor(other.asnumpy()))
+def build_judge(config: Config, discriminator: nn.Cell) -> nn.Cell:
+    """What both losses ask for scores: the discriminator, packed where the recipe says so."""
+    if config.train.pack == 1:
+        return discriminator
+    if discriminator.num_classes:
+        raise ConfigError("train.pack: a conditional discriminator judges one image at a time")
+    return cells.Packed(discriminator, config.train.pack)
+
+
+def build_ramp(ramp: cfg.Ramp) -> Ramp:
+    """The Cell of a recipe's ramp."""
+    return Ramp(**dataclasses.asdict(ramp))
 
 
 def build_optimizer(config: Config, name: str, net: nn.Cell, lr: float | cfg.Ramp) -> nn.Optimizer:
     """The optimizer of one net, its own parameters named `name.…`."""
     o = config.optimizer
     if isinstance(lr, cfg.Ramp):
-        lr = Ramp(**dataclasses.asdict(lr))
+        lr = build_ramp(lr)
     if o.name == "adam":
         optimizer = Adam(net.trainable_params(), lr=lr, beta1=o.beta1, beta2=o.beta2, eps=o.eps)
     else:
@@ -133,26 +141,20 @@ def build_optimizer(config: Config, name: str, net: nn.Cell, lr: float | cfg.Ram
 
 
 def build_train_d(
-    config: Config, discriminator: nn.Cell, optimizer: nn.Optimizer
+    config: Config, judge: nn.Cell, loss: Loss, optimizer: nn.Optimizer
 ) -> tuple[cells.TrainDiscriminatorCell, bool]:
     """The discriminator's one-step cell, and whether it wants random numbers from the host."""
-    judge, pack = discriminator, config.train.pack
-    if pack > 1:
-        if discriminator.num_classes:
-            raise ConfigError("train.pack: a conditional discriminator judges one image at a time")
-        judge = cells.Packed(discriminator, pack)
-    loss = LOSS.build(config.loss)
     part = config.regularizer
     if part is None:
         return _train_d(judge, loss, optimizer), False
     if part.name == "weight_clipping":
-        clipping = REGULARIZER.build(part, discriminator.trainable_params())
+        clipping = REGULARIZER.build(part, judge.trainable_params())
         return _train_d(judge, loss, optimizer, constraint=clipping), False
-    check_penalty(config, discriminator)
+    check_penalty(config, judge)
     weight = part.options.get("weight")
     ramp = None
     if isinstance(weight, cfg.Ramp):
-        ramp = Ramp(**dataclasses.asdict(weight))
+        ramp = build_ramp(weight)
         part = Part(part.name, {**part.options, "weight": 1.0})
     regularizer = REGULARIZER.build(part, judge)
     step = _train_d(judge, loss, optimizer, regularizer=regularizer, weight=ramp)
@@ -185,16 +187,6 @@ def check_penalty(config: Config, discriminator: nn.Cell) -> None:
                 f"regularizer: '{name}' needs a second derivative, which MindSpore 2.10 lacks for "
                 f"nn.{type(cell).__name__} in the discriminator; build it from other layers"
             )
-
-
-def build_train_g(
-    config: Config, generator: nn.Cell, discriminator: nn.Cell, optimizer: nn.Optimizer
-) -> cells.TrainGeneratorCell:
-    """The generator's one-step cell."""
-    loss, pack = LOSS.build(config.loss), config.train.pack
-    judge = cells.Packed(discriminator, pack) if pack > 1 else discriminator
-    network = cells.GeneratorWithLossCell(judge, loss.generator, loss.pairs)
-    return cells.TrainGeneratorCell(generator, network, optimizer)
 
 
 def load_training(path: str | Path, state: TrainState) -> None:

@@ -288,3 +288,9 @@ def name_optimizer_parameters(optimizer: nn.Optimizer, name: str) -> None:
     for parameter in optimizer.get_parameters():
         if id(parameter) not in trained and not parameter.name.startswith(f"{name}."):
             parameter.name = f"{name}.{parameter.name}"
+
+
+def copy_parameters(source: nn.Cell, target: nn.Cell) -> None:
+    """Give a net the values of another one of the same architecture."""
+    for value, copy in zip(source.get_parameters(), target.get_parameters(), strict=True):
+        copy.set_data(ms.Tensor(value.asnumpy()))

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from mindspore import Parameter, Tensor, nn
+from mindspore import Parameter, nn
+
+from ms_gan.cells import copy_parameters
 
 
 @dataclass
@@ -30,7 +32,5 @@ class TrainState:
     def shown(self) -> nn.Cell:
         """The generator to show, in inference mode."""
         if not self.averaged:
-            pairs = zip(self.sampler.get_parameters(), self.generator.get_parameters(), strict=True)
-            for copy, trained in pairs:
-                copy.set_data(Tensor(trained.asnumpy()))
+            copy_parameters(self.generator, self.sampler)
         return self.sampler
