@@ -122,19 +122,27 @@ def sigmoid(x: np.ndarray) -> np.ndarray:
 
 def save_all(state: TrainState, run: RunDir, keep: int) -> None:
     """The checkpoint to go on from, then the generator alone, then remove old checkpoints."""
-    meta = {**state.meta, "step": state.step}
-    checkpoint.save(run.checkpoint_file(state.step), state.parameters, meta)
-    save_generator(state, run, meta)
+    checkpoint.save(
+        run.checkpoint_file(state.step), state.parameters, {**state.meta, "step": state.step}
+    )
+    save_generator(state, run)
     run.prune(keep)
 
 
-def save_generator(state: TrainState, run: RunDir, meta: dict[str, Any]) -> None:
+def complete(state: TrainState, run: RunDir, keep: int) -> None:
+    """Do again what follows the last checkpoint: a kill may have come in between."""
+    save_generator(state, run)
+    run.prune(keep)
+    draw(run)
+
+
+def save_generator(state: TrainState, run: RunDir) -> None:
     """generator.ckpt: the shown generator under the names `generator.…`."""
     shown = [
         Parameter(p, name=p.name.replace("average.", "generator.", 1))
         for p in state.shown().get_parameters()
     ]
-    checkpoint.save(run.generator_file, shown, meta)
+    checkpoint.save(run.generator_file, shown, {**state.meta, "step": state.step})
 
 
 def draw(run: RunDir) -> None:

@@ -164,6 +164,21 @@ def test_kills_at_any_moment_lose_nothing(recipe, tmp_path):
         assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
+def test_kill_after_the_last_checkpoint_loses_nothing(recipe, tmp_path):
+    """What follows the last checkpoint is done again by the same command, byte for byte."""
+    words = ["train", "--config", str(recipe), "--run-dir", str(tmp_path / "run")]
+    assert cli.main(words) == 0
+    names = ("generator.ckpt", "progress.gif", "curves.png")
+    expected = {name: (tmp_path / "run" / name).read_bytes() for name in names}
+    for name in names:
+        (tmp_path / "run" / name).unlink()
+    leftover = tmp_path / "run" / ".curves.png.123.png"
+    leftover.touch()
+    assert cli.main(words) == 0
+    assert {name: (tmp_path / "run" / name).read_bytes() for name in names} == expected
+    assert not leftover.exists()
+
+
 def test_broken_newest_checkpoint_is_passed_over(recipe, tmp_path, capsys):
     words = ["train", "--config", str(recipe), "--run-dir", str(tmp_path / "run")]
     assert cli.main(words) == 0

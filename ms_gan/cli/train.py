@@ -45,7 +45,7 @@ def run_train(arguments: argparse.Namespace) -> int:
     runtime.limit_instruction_set(convolutions=config.model.name not in runtime.FULLY_CONNECTED)
     say(f"ms_gan {__version__}: {config.name} -> {run.path}")
 
-    from ms_gan import build, data
+    from ms_gan import build, data, trainer
 
     device = runtime.set_device(config.runtime.device, say)
     runtime.set_mode(config.runtime.mode)
@@ -67,6 +67,7 @@ def run_train(arguments: argparse.Namespace) -> int:
     with run.open(config):
         resume(run, state, steps)
         if state.step >= steps:
+            trainer.complete(state, run, config.every.keep)
             return finished(run, state.step)
         run.rewind(state.step)
         again = command(arguments.words)
