@@ -17,7 +17,7 @@ from ms_gan.models import MODELS
 from ms_gan.optimizers import Adam
 from ms_gan.registry import Registry
 from ms_gan.regularizers import REGULARIZERS
-from ms_gan.runtime import set_seed
+from ms_gan.runtime import set_layers, set_seed
 from ms_gan.schedules import Ramp
 from ms_gan.state import TrainState
 
@@ -60,6 +60,7 @@ def build_training(
         ConfigError: an unknown name or option, or parts that do not go together.
     """
     set_seed(config.seed)
+    set_layers(config.runtime.layers)
     pack = config.train.pack
     channels, height, width = image_shape
     gan = cells.GAN(

@@ -261,7 +261,7 @@ class AdversarialStep(nn.Cell):
         if last > 0:
             real, z = real[last * n :], ops.depend(z[last * n :], done)
             labels, uniform = self.part(labels, last, n), self.part(uniform, last, n)
-        fake, pull_back = self.train_g.forward(z[:n], labels)
+        fake, pull_back = self.train_g.forward(z if self.same_latents else z[:n], labels)
         outputs = self.train_d(real, ops.stop_gradient(fake), labels, uniform)
         if self.same_latents:
             fake = ops.depend(fake, outputs)  # the G loss must see the new D

@@ -132,8 +132,10 @@ class Every:
 class Runtime:
     device: str = "auto"  # auto, Ascend, GPU, CPU
     mode: str = "graph"  # graph; pynative for debugging
+    layers: str = "fast"  # on CPU, from its fast kernels; native: MindSpore's own, for comparison
 
     def __post_init__(self):
+        one_of("runtime.layers", self.layers, ("fast", "native"))
         one_of("runtime.device", self.device, ("auto", "Ascend", "GPU", "CPU"))
         one_of("runtime.mode", self.mode, ("graph", "pynative"))
 

@@ -110,6 +110,22 @@ def set_mode(mode: str) -> None:
     ms.set_context(mode={"graph": ms.GRAPH_MODE, "pynative": ms.PYNATIVE_MODE}[mode])
 
 
+_native_layers = False
+
+
+def set_layers(kind: str) -> None:
+    """'fast' or 'native': which layers the nets that are built from now on consist of."""
+    global _native_layers
+    _native_layers = kind == "native"
+
+
+def fast_layers() -> bool:
+    """Whether layers are built from the kernels that are fast on CPU (ms_gan.models.layers)."""
+    import mindspore as ms
+
+    return not _native_layers and ms.get_context("device_target") == "CPU"
+
+
 def set_seed(seed: int) -> None:
     """Seed what initialises the weights. Nothing else in the package uses global random state."""
     import mindspore as ms

@@ -7,9 +7,14 @@ from collections.abc import Iterable
 from mindspore import nn, ops
 from mindspore.common.initializer import Normal
 
+from ms_gan import runtime
+
+# Layers whose MindSpore kernel is slow on CPU, from kernels that are fast there; figures in
+# docs/performance.md. On other devices, and with runtime.layers=native, they are MindSpore's own.
+
 
 class LeakyReLU(nn.Cell):
-    """max(x, slope * x), from two fast kernels: nn.LeakyReLU's CPU kernel is several times slower.
+    """max(x, slope * x).
 
     Equal to nn.LeakyReLU(slope) but for rounding; the gradient at 0 is `slope`.
     """
@@ -17,9 +22,47 @@ class LeakyReLU(nn.Cell):
     def __init__(self, slope: float = 0.2):
         super().__init__()
         self.slope = slope
+        self.native = None if runtime.fast_layers() else nn.LeakyReLU(slope)
 
     def construct(self, x):
+        if self.native is not None:
+            return self.native(x)
         return self.slope * x + (1.0 - self.slope) * ops.relu(x)
+
+
+class BatchNorm1d(nn.BatchNorm1d):
+    """Batch normalisation of float32 [N, F], N > 1 while training.
+
+    Equal to nn.BatchNorm1d but for rounding, parameters and moving statistics included. Means are
+    matrix products and shifts are bias additions: MindSpore's BatchNorm, its reduction over rows
+    and its broadcast subtraction each take several times as long on CPU.
+    """
+
+    def __init__(self, features: int, **options):
+        super().__init__(features, **options)
+        self.fast = runtime.fast_layers()
+        self.shift = ops.BiasAdd()
+
+    def construct(self, x):
+        if not (self.fast and self.training):
+            return super().construct(x)
+        n = x.shape[0]
+        mean_of_rows = ops.ones((1, n), x.dtype) / n
+        mean = ops.matmul(mean_of_rows, x).reshape((-1,))
+        centred = self.shift(x, -mean)
+        variance = ops.matmul(mean_of_rows, ops.square(centred)).reshape((-1,))
+        scale = self.gamma * ops.rsqrt(variance + self.eps)
+        scales = ops.matmul(ops.ones((n, 1), x.dtype), scale.reshape((1, -1)))  # one row each
+        y = self.shift(centred * scales, self.beta)
+        return ops.depend(y, self.follow(mean, variance * (n / (n - 1))))
+
+    def follow(self, mean, variance):
+        """Move the statistics that are used in inference; `momentum` is the share of the new."""
+        mean = self.moving_mean + self.momentum * (ops.stop_gradient(mean) - self.moving_mean)
+        variance = self.moving_variance + self.momentum * (
+            ops.stop_gradient(variance) - self.moving_variance
+        )
+        return ops.assign(self.moving_mean, mean), ops.assign(self.moving_variance, variance)
 
 
 def activation(option: str, name: str) -> nn.Cell:
@@ -42,7 +85,7 @@ def one_hot(labels, num_classes: int):
 
 def batch_norm_1d(features: int) -> nn.Cell:
     """BatchNorm over [N, features]; moving statistics keep 0.9 of the past, as in the tutorial."""
-    return nn.BatchNorm1d(features, eps=1e-5, momentum=0.9)
+    return BatchNorm1d(features, eps=1e-5, momentum=0.9)
 
 
 # The layers of DCGAN (Radford et al. 2015, arXiv:1511.06434, section 4): weights N(0, 0.02); the
