@@ -22,12 +22,13 @@ class LeakyReLU(nn.Cell):
     def __init__(self, slope: float = 0.2):
         super().__init__()
         self.slope = slope
-        self.native = None if runtime.fast_layers() else nn.LeakyReLU(slope)
+        self.fast = runtime.fast_layers()
+        self.native = nn.LeakyReLU(slope)
 
     def construct(self, x):
-        if self.native is not None:
-            return self.native(x)
-        return self.slope * x + (1.0 - self.slope) * ops.relu(x)
+        if self.fast:
+            return self.slope * x + (1.0 - self.slope) * ops.relu(x)
+        return self.native(x)
 
 
 class BatchNorm1d(nn.BatchNorm1d):
