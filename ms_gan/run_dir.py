@@ -179,6 +179,14 @@ class RunDir:
         """(step, path), oldest first."""
         return _numbered(self.checkpoints, r"step_(\d+)\.ckpt")
 
+    @property
+    def drawn(self) -> bool:
+        """Whether the curves, which are written last, are younger than every checkpoint."""
+        if not self.curves_file.is_file():
+            return False
+        drawn = self.curves_file.stat().st_mtime_ns
+        return all(path.stat().st_mtime_ns <= drawn for _, path in self.checkpoint_files())
+
     def prune(self, keep: int) -> None:
         """Remove all but the newest `keep` checkpoints, and what killed processes left behind."""
         for _, path in self.checkpoint_files()[:-keep]:

@@ -67,7 +67,8 @@ def run_train(arguments: argparse.Namespace) -> int:
     with run.open(config):
         resume(run, state, steps)
         if state.step >= steps:
-            trainer.complete(state, run, config.every.keep)
+            if not run.drawn:
+                trainer.complete(state, run, config.every.keep)
             return finished(run, state.step)
         run.rewind(state.step)
         again = command(arguments.words)
