@@ -132,6 +132,7 @@ class Every:
 class Runtime:
     device: str = "auto"  # auto, Ascend, GPU, CPU
     mode: str = "graph"  # graph; pynative for debugging
+    share_forward: bool = True  # with train.same_latents: one forward pass of G for both updates
 
     def __post_init__(self):
         one_of("runtime.device", self.device, ("auto", "Ascend", "GPU", "CPU"))
