@@ -162,9 +162,9 @@ def test_the_shared_forward_can_be_turned_off(rng, d_steps):
         state_of(train=train, runtime={"share_forward": share}) for share in (True, False)
     )
     for _ in range(3):
-        real, z = batch(rng, d_steps)
+        real, z = map(Tensor, batch(rng, d_steps))
         left, right = (
-            [x.asnumpy() for x in state.update(Tensor(real), Tensor(z))] for state in (shared, twice)
+            [x.asnumpy() for x in state.update(real, z)] for state in (shared, twice)
         )
         for one, other in zip(left, right, strict=True):
             np.testing.assert_allclose(one, other, rtol=1e-6)

@@ -42,7 +42,9 @@ def run_train(arguments: argparse.Namespace) -> int:
     config = cfg.load(find_config(arguments.config), arguments.overrides)
     run = RunDir(arguments.run_dir or Path("runs") / config.name)
     run.check(config)
-    runtime.limit_instruction_set(convolutions=config.model.name not in runtime.FULLY_CONNECTED)
+    runtime.limit_instruction_set(
+        convolutions=config.model.name not in runtime.FULLY_CONNECTED, isa=config.runtime.onednn_isa
+    )
     say(f"ms_gan {__version__}: {config.name} -> {run.path}")
 
     from ms_gan import build, data, trainer
