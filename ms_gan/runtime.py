@@ -14,10 +14,6 @@ from pathlib import Path
 
 from ms_gan.errors import UserError
 
-NUMPY_MESSAGE = (
-    "ms_gan: NumPy {found} does not work with MindSpore 2.10, which is compiled against NumPy 1.x; "
-    "install a matching one: pip install 'numpy>=1.25,<2'"
-)
 ISA_VARIABLES = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
 FULLY_CONNECTED = ("gan",)  # models without a convolution, which may use AVX-512
 
@@ -26,18 +22,36 @@ class DeviceError(UserError, RuntimeError):
     """A device that was asked for cannot be used."""
 
 
+class NumpyError(UserError, ImportError):
+    """A NumPy with which MindSpore cannot work."""
+
+
 def prepare() -> None:
     """Stop on a NumPy that MindSpore cannot use; set what must be set before `import mindspore`."""
-    import numpy
-
-    if int(numpy.__version__.split(".")[0]) >= 2:
-        message = NUMPY_MESSAGE.format(found=numpy.__version__)
-        # At the command line (argv[0] is '-m' while python -m imports the package) one line is
-        # enough; a library must raise something that its importer can catch.
-        program = os.path.basename(sys.argv[0]) if sys.argv else ""
-        raise SystemExit(message) if program in ("-m", "ms-gan") else ImportError(message)
+    # The command line (argv[0] is '-m' while python -m imports the package) checks it itself: its
+    # answer is one line, and `doctor` goes on.
+    program = os.path.basename(sys.argv[0]) if sys.argv else ""
+    if program not in ("-m", "ms-gan"):
+        check_numpy()
     os.environ.setdefault("GLOG_v", "3")  # errors only: no INFO/WARNING lines from C++
     limit_instruction_set(convolutions=True)
+
+
+def check_numpy() -> None:
+    """Raise NumpyError where NumPy is missing or of another generation than MindSpore's."""
+    remedy = "install one that fits: pip install 'numpy>=1.25,<2'"
+    try:
+        import numpy
+
+        version = numpy.__version__
+    except (ImportError, AttributeError) as error:  # missing, or what a failed installation leaves
+        reason = str(error).strip().split("\n")[0]
+        raise NumpyError(f"NumPy cannot be imported ({reason}); {remedy}") from None
+    if int(version.split(".")[0]) >= 2:
+        raise NumpyError(
+            f"NumPy {version} does not work with MindSpore 2.10, which is compiled "
+            f"against NumPy 1.x; {remedy}"
+        )
 
 
 def limit_instruction_set(*, convolutions: bool, isa: str = "auto") -> None:

@@ -163,9 +163,7 @@ def test_the_shared_forward_can_be_turned_off(rng, d_steps):
     )
     for _ in range(3):
         real, z = map(Tensor, batch(rng, d_steps))
-        left, right = (
-            [x.asnumpy() for x in state.update(real, z)] for state in (shared, twice)
-        )
+        left, right = ([x.asnumpy() for x in state.update(real, z)] for state in (shared, twice))
         for one, other in zip(left, right, strict=True):
             np.testing.assert_allclose(one, other, rtol=1e-6)
     left, right = values(shared), values(twice)
