@@ -71,7 +71,8 @@ def test_the_onednn_limit_is_ours(healthy):
 def test_what_the_environment_says(tmp_path, mnist_root):
     code, found = examine(tmp_path, MS_GAN_DATA=mnist_root, DNNL_MAX_CPU_ISA="SSE41")
     assert code == 0
-    assert found["environment"] == f"MS_GAN_DATA={mnist_root}, DNNL_MAX_CPU_ISA=SSE41"
+    assert found["environment"].startswith(f"MS_GAN_DATA={mnist_root}, ")
+    assert found["environment"].endswith(", DNNL_MAX_CPU_ISA=SSE41")
     assert found["onednn limit"] == "DNNL_MAX_CPU_ISA=SSE41, set by you, for every recipe"
     place = Path(found["mnist"].removeprefix("in "))
     assert list(place.glob("train-images*idx3-ubyte*"))
