@@ -86,6 +86,7 @@ def build_training(
         else None,
         d_steps=config.train.d_steps,
         same_latents=config.train.same_latents,
+        share_forward=config.runtime.share_forward,
     )
     update.set_train()
     parameters = list(gan.get_parameters())

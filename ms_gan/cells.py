@@ -223,6 +223,8 @@ class AdversarialStep(nn.Cell):
         average: an :class:`ExponentialMovingAverage` or None.
         d_steps: discriminator updates per generator update.
         same_latents: share the latents of the last D update with the G update.
+        share_forward: keep the forward pass of shared latents. Without, the generator runs a second
+            time on them: the same weights, more arithmetic, BatchNorm statistics that move twice.
 
     Inputs:
         real: float32 [d_steps * N, C, H, W], N images for each D update.
@@ -240,6 +242,7 @@ class AdversarialStep(nn.Cell):
         *,
         d_steps: int = 1,
         same_latents: bool = True,
+        share_forward: bool = True,
     ):
         super().__init__(auto_prefix=False)
         self.train_d = train_d
@@ -247,6 +250,7 @@ class AdversarialStep(nn.Cell):
         self.average = average
         self.d_steps = d_steps
         self.same_latents = same_latents
+        self.share_forward = share_forward
 
     def construct(self, real, z, labels=None, uniform=None):
         n = real.shape[0] // self.d_steps
@@ -263,10 +267,11 @@ class AdversarialStep(nn.Cell):
             labels, uniform = self.part(labels, last, n), self.part(uniform, last, n)
         fake, pull_back = self.train_g.forward(z if self.same_latents else z[:n], labels)
         outputs = self.train_d(real, ops.stop_gradient(fake), labels, uniform)
-        if self.same_latents:
+        if self.same_latents and self.share_forward:
             fake = ops.depend(fake, outputs)  # the G loss must see the new D
         else:
-            fake, pull_back = self.train_g.forward(ops.depend(z[n:], outputs), labels)
+            z = z[:n] if self.same_latents else z[n:]
+            fake, pull_back = self.train_g.forward(ops.depend(z, outputs), labels)
         loss_g = self.train_g.update(real, fake, pull_back, labels)
         if self.average is not None:
             loss_g = self.average(loss_g)

@@ -18,7 +18,7 @@ import numpy as np
 import mindspore as ms
 from mindspore import Parameter
 
-from ms_gan import files
+from ms_gan import files, shipped
 from ms_gan.errors import UserError
 
 META = "ms_gan"  # the entry that holds the JSON string
@@ -54,10 +54,15 @@ def save(path: str | Path, parameters: Iterable[Parameter], meta: Mapping[str, A
 def load(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any] | None]:
     """Read a .ckpt file: arrays by name, and the meta data (None where the file has none).
 
+    A file that comes with the package is checked by its sha256.
+
     Raises:
-        CheckpointError: there is no such file, or it is not a whole MindSpore checkpoint.
+        CheckpointError: there is no such file, or it is not a whole MindSpore checkpoint, or a
+            shipped one that was changed.
     """
     path = Path(path)
+    if wrong := shipped.damage(path):
+        raise CheckpointError(wrong)
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file; expected a .ckpt file")
     if path.suffix != ".ckpt":

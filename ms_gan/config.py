@@ -18,6 +18,11 @@ import yaml
 
 from ms_gan.errors import UserError
 
+INSTRUCTION_SETS = (  # oneDNN's names, lowest first
+    "SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI",
+    "AVX512_CORE_BF16", "AVX512_CORE_FP16", "AVX512_CORE_AMX", "AVX512_CORE_AMX_FP16",
+)  # fmt: skip
+
 
 class ConfigError(UserError, ValueError):
     """A recipe that cannot be used: `path: what is wrong; what was expected`."""
@@ -133,11 +138,14 @@ class Runtime:
     device: str = "auto"  # auto, Ascend, GPU, CPU
     mode: str = "graph"  # graph; pynative for debugging
     layers: str = "fast"  # on CPU, from its fast kernels; native: MindSpore's own, for comparison
+    share_forward: bool = True  # with train.same_latents: one forward pass of G for both updates
+    onednn_isa: str = "auto"  # auto: limited where that is faster; default: not limited; or a name
 
     def __post_init__(self):
         one_of("runtime.layers", self.layers, ("fast", "native"))
         one_of("runtime.device", self.device, ("auto", "Ascend", "GPU", "CPU"))
         one_of("runtime.mode", self.mode, ("graph", "pynative"))
+        one_of("runtime.onednn_isa", self.onednn_isa, ("auto", "default", *INSTRUCTION_SETS))
 
 
 @dataclass(frozen=True)
@@ -192,7 +200,7 @@ def load(path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -> Confi
     try:
         tree = _parse(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ConfigError(f"{path}: no such recipe; `ls configs` shows those that exist") from None
+        raise ConfigError(f"{path}: no such recipe") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from None
     except yaml.YAMLError as error:

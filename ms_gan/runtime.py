@@ -14,10 +14,6 @@ from pathlib import Path
 
 from ms_gan.errors import UserError
 
-NUMPY_MESSAGE = (
-    "ms_gan: NumPy {found} does not work with MindSpore 2.10, which is compiled against NumPy 1.x; "
-    "install a matching one: pip install 'numpy>=1.25,<2'"
-)
 ISA_VARIABLES = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
 FULLY_CONNECTED = ("gan",)  # models without a convolution, which may use AVX-512
 
@@ -26,42 +22,79 @@ class DeviceError(UserError, RuntimeError):
     """A device that was asked for cannot be used."""
 
 
+class NumpyError(UserError, ImportError):
+    """A NumPy with which MindSpore cannot work."""
+
+
 def prepare() -> None:
     """Stop on a NumPy that MindSpore cannot use; set what must be set before `import mindspore`."""
-    import numpy
-
-    if int(numpy.__version__.split(".")[0]) >= 2:
-        message = NUMPY_MESSAGE.format(found=numpy.__version__)
-        # At the command line (argv[0] is '-m' while python -m imports the package) one line is
-        # enough; a library must raise something that its importer can catch.
-        program = os.path.basename(sys.argv[0]) if sys.argv else ""
-        raise SystemExit(message) if program in ("-m", "ms-gan") else ImportError(message)
+    # The command line (argv[0] is '-m' while python -m imports the package) checks it itself: its
+    # answer is one line, and `doctor` goes on.
+    program = os.path.basename(sys.argv[0]) if sys.argv else ""
+    if program not in ("-m", "ms-gan"):
+        check_numpy()
     os.environ.setdefault("GLOG_v", "3")  # errors only: no INFO/WARNING lines from C++
     limit_instruction_set(convolutions=True)
 
 
-def limit_instruction_set(*, convolutions: bool) -> None:
-    """Choose oneDNN's instruction set on AVX-512 CPUs; without effect after `import mindspore`.
+def check_numpy() -> None:
+    """Raise NumpyError where NumPy is missing or of another generation than MindSpore's."""
+    remedy = "install one that fits: pip install 'numpy>=1.25,<2'"
+    try:
+        import numpy
 
-    The wheel's oneDNN falls back to a reference kernel for convolutions there, a hundred times
-    slower than its AVX2 one, while matrix products are 1.4 times faster with AVX-512.
+        version = numpy.__version__
+    except (ImportError, AttributeError) as error:  # missing, or what a failed installation leaves
+        reason = str(error).strip().split("\n")[0]
+        raise NumpyError(f"NumPy cannot be imported ({reason}); {remedy}") from None
+    if int(version.split(".")[0]) >= 2:
+        raise NumpyError(
+            f"NumPy {version} does not work with MindSpore 2.10, which is compiled "
+            f"against NumPy 1.x; {remedy}"
+        )
+
+
+def limit_instruction_set(*, convolutions: bool, isa: str = "auto") -> None:
+    """Choose oneDNN's instruction set; without effect after `import mindspore`.
+
+    On AVX-512 CPUs the wheel's oneDNN falls back to a reference kernel for convolutions, a hundred
+    times slower than its AVX2 one, while matrix products are 1.4 times faster with AVX-512.
+
+    Args:
+        convolutions: whether the nets have any.
+        isa: 'auto': AVX2 for convolutions on AVX-512 CPUs; 'default': oneDNN's own choice; or the
+            highest set that it may use, such as 'AVX2'. What the user's environment says wins.
     """
-    ours = os.environ.get("MS_GAN_SET_ISA") == "1"
-    if any(name in os.environ for name in ISA_VARIABLES) and not ours:
+    if limit_is_the_users():
         return
-    if convolutions and has_avx512():
-        os.environ["ONEDNN_MAX_CPU_ISA"] = "AVX2"
+    if isa == "auto":
+        isa = "AVX2" if convolutions and has_avx512() else "default"
+    if isa != "default":
+        os.environ["ONEDNN_MAX_CPU_ISA"] = isa
         os.environ["MS_GAN_SET_ISA"] = "1"  # so that a child process knows it is not the user's
-    elif ours:
-        del os.environ["ONEDNN_MAX_CPU_ISA"], os.environ["MS_GAN_SET_ISA"]
+    elif "MS_GAN_SET_ISA" in os.environ:
+        os.environ.pop("ONEDNN_MAX_CPU_ISA", None)
+        del os.environ["MS_GAN_SET_ISA"]
+
+
+def limit_is_the_users() -> bool:
+    """Whether oneDNN's limit was in the environment before this package came."""
+    ours = os.environ.get("MS_GAN_SET_ISA") == "1"
+    return not ours and any(name in os.environ for name in ISA_VARIABLES)
 
 
 def has_avx512() -> bool:
-    """Whether this machine says that it has AVX-512; False where it says nothing (macOS)."""
+    return "avx512f" in cpu_flags()
+
+
+def cpu_flags() -> frozenset[str]:
+    """The CPU's features as Linux names them; empty where the system does not say (macOS)."""
     try:
-        return "avx512f" in Path("/proc/cpuinfo").read_text(errors="replace")
+        lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
     except OSError:
-        return False
+        return frozenset()
+    wanted = (line for line in lines if line.lower().startswith(("flags", "features")))
+    return frozenset(next(wanted, "").partition(":")[2].split())
 
 
 def set_device(requested: str = "auto", say: Callable[[str], None] | None = None) -> str:

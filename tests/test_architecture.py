@@ -13,6 +13,7 @@ RANKS = {
     "errors": 0,
     "metrics": 0,
     "version": 0,
+    "shipped": 0,
     "files": 1,
     "config": 1,
     "registry": 2,

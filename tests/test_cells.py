@@ -154,6 +154,26 @@ def test_two_discriminator_steps_equal_two_updates(rng, same_latents):
             np.testing.assert_allclose(left[name], right[name], rtol=1e-6, atol=2e-8, err_msg=name)
 
 
+@pytest.mark.parametrize("d_steps", [1, 2])
+def test_the_shared_forward_can_be_turned_off(rng, d_steps):
+    """runtime.share_forward changes no weight and no loss, only how often BatchNorm looks."""
+    train = {"steps": 3, "d_steps": d_steps}
+    shared, twice = (
+        state_of(train=train, runtime={"share_forward": share}) for share in (True, False)
+    )
+    for _ in range(3):
+        real, z = map(Tensor, batch(rng, d_steps))
+        left, right = ([x.asnumpy() for x in state.update(real, z)] for state in (shared, twice))
+        for one, other in zip(left, right, strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-6)
+    left, right = values(shared), values(twice)
+    for name in left:
+        if "moving" in name:
+            assert (left[name] != right[name]).any(), name
+        else:
+            assert left[name].tobytes() == right[name].tobytes(), name
+
+
 def test_average_follows_weights_and_statistics(rng):
     decay = 0.25  # from the second update on above (1 + t) / (10 + t), then below: both are met
     state = state_of(train={"steps": 3, "ema_decay": decay})

@@ -245,6 +245,7 @@ def test_options_that_are_not_finite(text):
         ({"every": {"keep": 0}}, "every.keep: expected at least 1"),
         ({"runtime": {"device": "cpu"}}, "runtime.device: expected one of auto, Ascend, GPU, CPU"),
         ({"runtime": {"mode": "eager"}}, "runtime.mode: expected one of graph, pynative"),
+        ({"runtime": {"onednn_isa": "avx2"}}, "runtime.onednn_isa: expected one of auto, default"),
     ],
 )
 def test_values_out_of_range(changes, start):

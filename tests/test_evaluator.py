@@ -11,7 +11,7 @@ import pytest
 
 from mindspore import Parameter, Tensor
 
-from ms_gan import checkpoint, classifier, cli, data, evaluator
+from ms_gan import checkpoint, classifier, cli, data, evaluator, shipped
 
 TINY = [
     "data.batch_size=64", "model.latent_dim=8", "model.g_widths=[16,24]", "model.d_widths=[16]",
@@ -188,7 +188,8 @@ def test_no_such_checkpoint_and_bad_targets(digits, tmp_path, capsys):
 
 
 def test_a_damaged_shipped_classifier(run, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(classifier, "ASSETS", tmp_path.resolve())
+    for module in (classifier, shipped):
+        monkeypatch.setattr(module, "ASSETS", tmp_path.resolve())
     for source in (classifier.SHIPPED["mnist"], "SHA256SUMS"):
         shutil.copy(cli.console.ROOT / "ms_gan" / "assets" / source, tmp_path)
     with open(tmp_path / classifier.SHIPPED["mnist"], "r+b") as file:

@@ -60,7 +60,8 @@ def test_a_new_run(run):
 @pytest.mark.parametrize(
     "override",
     ["train.steps=20", "train.epochs=3", "every.log=1", "every.keep=9", "runtime.device=CPU",
-     "runtime.mode=pynative", "data.root=/elsewhere"],
+     "runtime.mode=pynative", "runtime.onednn_isa=AVX2", "runtime.share_forward=false",
+     "data.root=/elsewhere"],
 )  # fmt: skip
 def test_continuations_of_the_same_run(run, override):
     RunDir(run.path).check(changed(override))

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from ms_gan import runtime
@@ -48,6 +49,45 @@ def test_a_child_process_may_change_our_choice_but_not_the_users():
     assert process(code=code, **ours).stdout.split() == ["None", "None"]
     assert process(code=code).stdout.split() == ["None", "None"]
     assert process(code=code, ONEDNN_MAX_CPU_ISA="AVX2").stdout.split() == ["AVX2", "None"]
+
+
+@pytest.mark.parametrize("isa, expected", [("AVX", "AVX"), ("default", "None")])
+def test_the_recipe_may_choose_the_instruction_set(isa, expected):
+    """runtime.onednn_isa beats our own choice, and what the user's environment says beats it."""
+    code = (
+        "import os, ms_gan\nfrom ms_gan import runtime\n"
+        f"runtime.limit_instruction_set(convolutions=True, isa='{isa}')\n"
+        "print(os.environ.get('ONEDNN_MAX_CPU_ISA'))"
+    )
+    assert process(code=code).stdout.split() == [expected]
+    assert process(code=code, ONEDNN_MAX_CPU_ISA="SSE41").stdout.split() == ["SSE41"]
+    ours = {"ONEDNN_MAX_CPU_ISA": "AVX2", "MS_GAN_SET_ISA": "1"}
+    assert process(code=code, **ours).stdout.split() == [expected]
+
+
+CONVOLVE = """
+import sys
+import ms_gan
+from ms_gan import runtime
+runtime.limit_instruction_set(convolutions=True, isa=sys.argv[1])
+import numpy as np
+import mindspore as ms
+ms.set_seed(0)
+nn = ms.nn
+net = nn.SequentialCell(nn.Conv2d(1, 4, 5), nn.ReLU(), nn.Flatten(), nn.Dense(256, 3))
+x = np.random.default_rng(0).standard_normal((2, 1, 8, 8), np.float32)
+print(*net(ms.Tensor(x)).asnumpy().ravel())
+"""
+
+
+def test_the_instruction_set_changes_rounding_only():
+    auto, default, low = (
+        np.array(process("-c", CONVOLVE, isa).stdout.split(), float)
+        for isa in ("auto", "default", "SSE41")
+    )
+    assert auto.shape == (6,) and np.abs(auto).max() > 0.1
+    np.testing.assert_allclose(default, auto, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(low, auto, rtol=1e-5, atol=1e-6)
 
 
 def test_importing_the_package_does_not_import_mindspore():

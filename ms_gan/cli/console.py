@@ -9,7 +9,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent.parent  # the checkout
+PACKAGE = Path(__file__).resolve().parent.parent
+ROOT = PACKAGE.parent  # the checkout
+# pyproject.toml puts the recipes into the package when it is installed
+CONFIGS = PACKAGE / "configs" if (PACKAGE / "configs").is_dir() else ROOT / "configs"
 DEVICES = ("auto", "Ascend", "GPU", "CPU")
 
 

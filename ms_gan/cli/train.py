@@ -14,13 +14,13 @@ from typing import Any
 
 from ms_gan import config as cfg
 from ms_gan import runtime
-from ms_gan.cli.console import ROOT, DownloadProgress, command, git_commit, say
-from ms_gan.config import Config
+from ms_gan.cli.console import CONFIGS, DownloadProgress, command, git_commit, say
+from ms_gan.config import Config, ConfigError
 from ms_gan.progress import Progress
 from ms_gan.run_dir import RunDir, RunError
 from ms_gan.version import __version__
 
-DEFAULT_CONFIG = ROOT / "configs" / "default.yaml"
+DEFAULT_CONFIG = CONFIGS / "default.yaml"
 FIXED_SAMPLES = 25  # 5 x 5, as in the tutorial
 FIXED_PER_CLASS = 8  # of conditional nets: one row a class
 
@@ -42,7 +42,9 @@ def run_train(arguments: argparse.Namespace) -> int:
     config = cfg.load(find_config(arguments.config), arguments.overrides)
     run = RunDir(arguments.run_dir or Path("runs") / config.name)
     run.check(config)
-    runtime.limit_instruction_set(convolutions=config.model.name not in runtime.FULLY_CONNECTED)
+    runtime.limit_instruction_set(
+        convolutions=config.model.name not in runtime.FULLY_CONNECTED, isa=config.runtime.onednn_isa
+    )
     say(f"ms_gan {__version__}: {config.name} -> {run.path}")
 
     from ms_gan import build, data, trainer
@@ -82,9 +84,12 @@ def run_train(arguments: argparse.Namespace) -> int:
 
 
 def find_config(path: Path) -> Path:
-    """A path as given; else the same below the project's folder, or a name in its configs/."""
-    places = (path, ROOT / path, ROOT / "configs" / f"{path}.yaml")
-    return next((place for place in places if place.is_file()), path)
+    """A path as given; else the same beside the project's configs/, or a name in it."""
+    for place in (path, CONFIGS.parent / path, CONFIGS / f"{path}.yaml"):
+        if place.is_file():
+            return place
+    known = ", ".join(sorted(recipe.stem for recipe in CONFIGS.glob("*.yaml")))
+    raise ConfigError(f"{path}: no such recipe; there are {known}")
 
 
 def load_data(config: Config, run: RunDir) -> Any:
