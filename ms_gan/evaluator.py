@@ -68,16 +68,21 @@ def evaluate(
         )
     shares = np.bincount(train.labels, minlength=train.num_classes) / len(train)
     reference = clf.predict(classifier, test.images)[0]
-    rows = np.random.default_rng([_FLOOR_TAG, num_real]).permutation(len(train))[:num_real]
-    real = clf.predict(classifier, train.images[np.sort(rows)])
+    rows = some_rows(len(train), num_real)
+    real = clf.predict(classifier, train.images[rows])
     labels = sampling.class_labels(num, generator.num_classes)
     fake = sampled_features(generator, latent_dim, classifier, labels, num=num, seed=seed)
     generated = measure(reference, *fake, shares)
     if labels is not None and generator.num_classes == classifier.num_classes:
         generated["label_accuracy"] = float(np.mean(fake[1].argmax(axis=1) == labels))
     floor = measure(reference, *real, shares)
-    floor["label_accuracy"] = float(np.mean(real[1].argmax(axis=1) == train.labels[np.sort(rows)]))
+    floor["label_accuracy"] = float(np.mean(real[1].argmax(axis=1) == train.labels[rows]))
     return {"generated": generated, "floor": floor, "reference_shares": shares.tolist()}
+
+
+def some_rows(total: int, num: int) -> np.ndarray:
+    """`num` different rows of `total`, always the same ones, in order."""
+    return np.sort(np.random.default_rng([_FLOOR_TAG, num]).permutation(total)[:num])
 
 
 def sampled_features(
@@ -88,6 +93,7 @@ def sampled_features(
     *,
     num: int,
     seed: int,
+    host: bool = False,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Features and class probabilities of the samples that `generate --seed` makes."""
     z = sampling.latents(seed, num, latent_dim)
@@ -95,7 +101,7 @@ def sampled_features(
     for start in range(0, num, CHUNK):
         rows = slice(start, start + CHUNK)
         images = sampling.generate(generator, z[rows], None if labels is None else labels[rows])
-        parts.append(clf.predict(classifier, images))
+        parts.append(clf.predict(classifier, images, host=host))
     features, probabilities = (np.concatenate(part) for part in zip(*parts, strict=True))
     return features, probabilities
 
