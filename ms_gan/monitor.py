@@ -22,7 +22,7 @@ DISTANCE = "frechet_classifier_distance"
 LOGGED = (DISTANCE, "precision", "recall", "coverage", "classes_seen", "shares")
 COVERAGE_LEFT = 0.8  # of the best so far; below it, coverage has fallen
 COVERAGE_KNOWN = 0.1  # a best coverage below this is not yet one to fall from
-D_WINS = 0.8  # D(x) above this and D(G(z)) below 1 minus this
+D_WINS = 2.77  # mean score of real images minus that of fakes: D(x) = 0.8, D(G(z)) = 0.2
 
 
 class Monitor:
@@ -66,7 +66,7 @@ class Monitor:
     def judge(
         self, step: int, generator: nn.Cell, latent_dim: int, row: Mapping[str, Any]
     ) -> dict[str, Any]:
-        """What the log gets at this step beside `row`, which holds D(x) and D(G(z))."""
+        """What the log gets at this step beside `row`, which holds the mean scores."""
         labels = sampling.class_labels(self.num, generator.num_classes)
         found = evaluator.sampled_features(
             generator, latent_dim, self.classifier, labels, num=self.num, seed=self.seed, host=True
@@ -110,11 +110,12 @@ def collapse(rows: Sequence[Mapping[str, Any]], num_classes: int) -> str | None:
 
     Modes are lost where classes are missing and an earlier evaluation saw at least as many: a
     generator that is still finding new ones is left alone. The generator collapses where coverage
-    is below four fifths of its best (if that was at least 0.1) while the discriminator wins, that
-    is, D(x) > 0.8 and D(G(z)) < 0.2.
+    is below four fifths of its best (if that was at least 0.1) while the discriminator wins: it
+    scores real images 2.77 above fakes on average, as with D(x) = 0.8 and D(G(z)) = 0.2. The
+    difference counts, since some losses leave it open where zero lies.
 
     Args:
-        rows: with the keys classes_seen, coverage, d_real, d_fake.
+        rows: with the keys classes_seen, coverage, real_score, fake_score.
     """
     *earlier, row = rows
     if not earlier:
@@ -123,10 +124,10 @@ def collapse(rows: Sequence[Mapping[str, Any]], num_classes: int) -> str | None:
     if seen < num_classes and seen <= max(r["classes_seen"] for r in earlier):
         return f"modes lost: {seen} of {num_classes} classes are left"
     best, coverage = max(r["coverage"] for r in earlier), row["coverage"]
-    wins = row["d_real"] > D_WINS and row["d_fake"] < 1 - D_WINS
-    if wins and best >= COVERAGE_KNOWN and coverage < COVERAGE_LEFT * best:
+    margin = row["real_score"] - row["fake_score"]
+    if margin > D_WINS and best >= COVERAGE_KNOWN and coverage < COVERAGE_LEFT * best:
         return (
             f"coverage fell from {best:.2f} to {coverage:.2f} while the discriminator wins "
-            f"(D(x) {row['d_real']:.2f}, D(G(z)) {row['d_fake']:.2f})"
+            f"(its scores of real images are {margin:.1f} above those of fakes)"
         )
     return None

@@ -158,9 +158,16 @@ def draw(run: RunDir) -> None:
     """progress.gif and curves.png from what lies in the run directory."""
     import imageio.v3 as iio
 
+    log = run.read_log()
+    distances = {
+        row["step"]: f"  distance {row['frechet_classifier_distance']:.1f}"
+        for row in log
+        if "frechet_classifier_distance" in row
+    }
     frames = [
-        visualise.captioned(iio.imread(path), f"step {step}") for step, path in run.sample_files()
+        visualise.captioned(iio.imread(path), f"step {step}{distances.get(step, '')}")
+        for step, path in run.sample_files()
     ]
     if frames:
         visualise.save_gif(run.gif_file, frames, pause=2000)
-    visualise.save_curves(run.curves_file, run.read_log())
+    visualise.save_curves(run.curves_file, log)
