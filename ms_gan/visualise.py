@@ -115,7 +115,10 @@ def save_curves(path: str | Path, log: Sequence[Mapping[str, float]]) -> None:
         coverage.grid(False)
         handles = [axes.get_legend_handles_labels() for axes in (distance, coverage)]
         coverage.get_legend().remove()
-        distance.legend(*(a + b for a, b in zip(*handles, strict=True)), loc="center right")
+        distance.legend(
+            *(a + b for a, b in zip(*handles, strict=True)),
+            loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, frameon=False,
+        )  # fmt: skip
         for row in evaluated:
             if "warning" in row:
                 distance.axvline(row["step"], color="C3", linewidth=0.8, linestyle=":")
