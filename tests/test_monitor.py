@@ -24,7 +24,7 @@ RECIPE = {
     "model": {"name": "gan", "latent_dim": 8, "g_widths": [16, 24], "d_widths": [16]},
     "optimizer": {"lr_d": 2e-3, "lr_g": 2e-3},
     "train": {"steps": 12},
-    "every": {"log": 3, "sample": 4, "save": 4, "evaluate": 2, "keep": 9},
+    "every": {"log": 2, "sample": 4, "save": 4, "evaluate": 3, "keep": 9},
     "runtime": {"device": "CPU"},
 }
 
@@ -151,7 +151,7 @@ def test_log_and_best(whole):
     rows = RunDir(whole).read_log()
     assert [row["step"] for row in rows] == [2, 3, 4, 6, 8, 9, 10, 12]  # one line a step
     found = evaluations(whole)
-    assert [row["step"] for row in found] == [2, 4, 6, 8, 10, 12]
+    assert [row["step"] for row in found] == [3, 6, 9, 12]
     for row in found:
         assert {"precision", "recall", "coverage", "classes_seen", "shares", "floor"} < row.keys()
     assert len({row["floor"] for row in found}) == 1
@@ -183,7 +183,7 @@ def assert_same(one, other):
     assert left == right
 
 
-@pytest.mark.parametrize("step", [0, 4, 8])
+@pytest.mark.parametrize("step", [0, 8])
 def test_a_best_of_a_forgotten_step_comes_again(step, whole, recipe, tmp_path):
     """As after a kill: log, samples and best.ckpt are of later steps than the newest checkpoint."""
     folder = tmp_path / "run"
@@ -201,7 +201,7 @@ def test_a_kill_changes_nothing(whole, recipe, tmp_path):
     words = [sys.executable, "-m", "ms_gan", "train", "--config", recipe, "--run-dir", folder]
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     with subprocess.Popen(words, env=env, stdout=subprocess.DEVNULL) as process:
-        while len(evaluations(folder)) < 3:  # step 6: after the checkpoint of step 4
+        while len(evaluations(folder)) < 2:  # step 6: after the checkpoint of step 4
             assert process.poll() is None
             time.sleep(0.01)
         process.kill()
