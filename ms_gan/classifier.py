@@ -22,6 +22,7 @@ from ms_gan.shipped import ASSETS  # noqa: F401 (where SHIPPED lies)
 
 SHIPPED = {"mnist": "mnist_classifier.ckpt"}  # data set -> file in ASSETS
 BATCH = 250  # images of a forward pass: one compilation, the same bits for any number
+HOST_BATCH = 50  # of a NumPy pass: its patches stay in the cache
 TRAINING_BATCH = 128
 SHIFT = 2  # pixels to each side, while training
 HELD_OUT = 6  # one image of so many, where a data set has no test split
@@ -92,12 +93,16 @@ def splits(name: str, **options: Any) -> tuple[data.Dataset, data.Dataset]:
 
     Where a data set has no test split, one image of six is held out, always the same ones.
     """
-    train = data.load(name, **options)
-    if name not in ("digits", "image_folder"):
-        return train, data.load(name, **options, split="test")
-    order = np.random.default_rng([_SPLIT_TAG]).permutation(len(train))
-    held_out = -(-len(train) // HELD_OUT)
-    return _rows(train, np.sort(order[held_out:])), _rows(train, np.sort(order[:held_out]))
+    return split(data.load(name, **options), **options)
+
+
+def split(whole: data.Dataset, **options: Any) -> tuple[data.Dataset, data.Dataset]:
+    """The same for training images that are loaded already; `options` are those of `data.load`."""
+    if whole.name not in ("digits", "image_folder"):
+        return whole, data.load(whole.name, **options, split="test")
+    order = np.random.default_rng([_SPLIT_TAG]).permutation(len(whole))
+    held_out = -(-len(whole) // HELD_OUT)
+    return _rows(whole, np.sort(order[held_out:])), _rows(whole, np.sort(order[:held_out]))
 
 
 def _rows(dataset: data.Dataset, rows: np.ndarray) -> data.Dataset:
@@ -160,27 +165,66 @@ def train(
     return classifier
 
 
-def predict(classifier: Classifier, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def predict(
+    classifier: Classifier, images: np.ndarray, *, host: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
     """Features float32 [N, d] and probabilities float32 [N, K] of images.
 
     Args:
         images: float [N, C, H, W] in [-1, 1], or uint8, 0 to 255.
+        host: compute with NumPy: the same but for rounding, and as fast where MindSpore's
+            convolutions are not (`runtime.limit_instruction_set`).
 
     Raises:
         ClassifierError: another shape, another range, NaN.
     """
     _check_images(classifier, images)
+    forward, size = (_on_host, HOST_BATCH) if host else (_on_device, BATCH)
     features, probabilities = [], []
-    for start in range(0, len(images), BATCH):
-        x = images[start : start + BATCH]
+    for start in range(0, len(images), size):
+        x = images[start : start + size]
         x = data.to_float(x) if x.dtype == np.uint8 else x.astype(np.float32)
-        num = len(x)
-        x = np.concatenate([x, np.zeros((BATCH - num, *x.shape[1:]), np.float32)])
-        scores, hidden = (part.asnumpy()[:num] for part in classifier(Tensor(x)))
+        scores, hidden = forward(classifier, x)
         features.append(hidden)
         p = np.exp(scores - scores.max(axis=1, keepdims=True))
         probabilities.append(p / p.sum(axis=1, keepdims=True))
     return np.concatenate(features), np.concatenate(probabilities)
+
+
+def _on_device(classifier: Classifier, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    full = np.concatenate([x, np.zeros((BATCH - len(x), *x.shape[1:]), np.float32)])
+    scores, features = (part.asnumpy()[: len(x)] for part in classifier(Tensor(full)))
+    return scores, features
+
+
+def _on_host(classifier: Classifier, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """`Classifier.construct` in NumPy, channels last; a convolution is one matrix product."""
+    x = x.transpose(0, 2, 3, 1)
+    for cell in classifier.body:
+        num, height, width, _ = x.shape
+        if isinstance(cell, nn.Conv2d):
+            weight = cell.weight.asnumpy().transpose(2, 3, 1, 0)  # [k, k, C, C']
+            k = len(weight)
+            wide = np.pad(x, ((0, 0), (k // 2, k // 2), (k // 2, k // 2), (0, 0)))
+            patches = np.concatenate(
+                [wide[:, i : i + height, j : j + width] for i in range(k) for j in range(k)], axis=3
+            )
+            product = patches.reshape(-1, patches.shape[3]) @ weight.reshape(-1, weight.shape[3])
+            x = product.reshape(num, height, width, -1)
+        elif isinstance(cell, nn.MaxPool2d):
+            height, width = height // 2 * 2, width // 2 * 2
+            x = np.maximum(x[:, 0:height:2, :width], x[:, 1:height:2, :width])
+            x = np.maximum(x[:, :, 0::2], x[:, :, 1::2])
+        elif isinstance(cell, nn.BatchNorm2d):
+            scale = cell.gamma.asnumpy() / np.sqrt(cell.moving_variance.asnumpy() + cell.eps)
+            x *= scale.astype(np.float32)
+            x += cell.beta.asnumpy() - cell.moving_mean.asnumpy() * scale.astype(np.float32)
+        else:
+            x = np.maximum(x, 0)
+    x = x.transpose(0, 3, 1, 2).reshape(len(x), -1)
+    hidden, head = classifier.hidden, classifier.head
+    features = np.maximum(x @ hidden.weight.asnumpy().T + hidden.bias.asnumpy(), 0)
+    return features @ head.weight.asnumpy().T + head.bias.asnumpy(), features
 
 
 def _check_images(classifier: Classifier, images: np.ndarray) -> None:

@@ -120,15 +120,16 @@ class Train:
 
 @dataclass(frozen=True)
 class Every:
-    """Intervals in steps; 0 means only at the end."""
+    """Intervals in steps; 0 means only at the end, for `evaluate` never."""
 
     log: int = 50
     sample: int = 468  # the fixed grid, one frame of progress.gif
+    evaluate: int = 0  # a light evaluation, also at the end; keeps best.ckpt
     save: int = 2340  # a checkpoint from which training can continue
     keep: int = 2  # how many of those checkpoints stay
 
     def __post_init__(self):
-        for name in ("log", "sample", "save"):
+        for name in ("log", "sample", "evaluate", "save"):
             at_least(f"every.{name}", getattr(self, name), 0)
         at_least("every.keep", self.keep, 1)
 

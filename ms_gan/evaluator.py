@@ -6,7 +6,7 @@ what a perfect generator would get from this classifier, this number and this te
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -14,9 +14,10 @@ import numpy as np
 from mindspore import nn
 
 from ms_gan import classifier as clf
-from ms_gan import data, metrics, sampling
+from ms_gan import data, metrics, sampling, visualise
 from ms_gan.errors import UserError
 
+NEAREST = 2000  # samples, and test images, whose nearest training image is looked for
 CHUNK = 1024  # samples in memory at once
 NEIGHBOURS = 5  # k of precision, recall, density and coverage
 _FLOOR_TAG = 5
@@ -32,6 +33,8 @@ ROWS = (
     ("classifier_score", "classifier score", "floor"),
     ("classes_seen", "classes seen", ""),
     ("class_kl", "KL of the classes", "0"),
+    ("nearest_distance", "nearest training image", "floor"),
+    ("nearest_share", "share that is very near", "floor"),
     ("label_accuracy", "labels obeyed", "1"),
 )
 
@@ -68,16 +71,84 @@ def evaluate(
         )
     shares = np.bincount(train.labels, minlength=train.num_classes) / len(train)
     reference = clf.predict(classifier, test.images)[0]
-    rows = np.random.default_rng([_FLOOR_TAG, num_real]).permutation(len(train))[:num_real]
-    real = clf.predict(classifier, train.images[np.sort(rows)])
+    rows = some_rows(len(train), num_real)
+    real = clf.predict(classifier, train.images[rows])
     labels = sampling.class_labels(num, generator.num_classes)
     fake = sampled_features(generator, latent_dim, classifier, labels, num=num, seed=seed)
     generated = measure(reference, *fake, shares)
     if labels is not None and generator.num_classes == classifier.num_classes:
         generated["label_accuracy"] = float(np.mean(fake[1].argmax(axis=1) == labels))
     floor = measure(reference, *real, shares)
-    floor["label_accuracy"] = float(np.mean(real[1].argmax(axis=1) == train.labels[np.sort(rows)]))
+    floor["label_accuracy"] = float(np.mean(real[1].argmax(axis=1) == train.labels[rows]))
     return {"generated": generated, "floor": floor, "reference_shares": shares.tolist()}
+
+
+@dataclass(frozen=True)
+class Memorisation:
+    """Samples and the training images that are nearest to them, pixel by pixel."""
+
+    samples: np.ndarray  # float32 [N, C, H, W] in [-1, 1]
+    nearest: np.ndarray  # the same, of the training images
+    distances: np.ndarray  # float64 [N], Euclidean
+    real_distances: np.ndarray  # [M], of test images to their nearest training image
+
+    def numbers(self) -> tuple[dict[str, float], dict[str, float]]:
+        """For samples and for test images: the median distance, and the share that is nearer than
+        all but one in a hundred test images. A generator that copies has a small median and a
+        large share.
+        """
+        limit = np.quantile(self.real_distances, 0.01)
+        samples, real = (
+            {
+                "nearest_distance": float(np.median(distances)),
+                "nearest_share": float(np.mean(distances < limit)),
+            }
+            for distances in (self.distances, self.real_distances)
+        )
+        return samples, real
+
+    def picture(self, num: int = 48, columns: int = 6) -> np.ndarray:
+        """Pairs of sample and training image, from the nearest to the farthest, all ranks."""
+        num = min(num, len(self.samples))
+        ranks = np.linspace(0, len(self.samples) - 1, num).round().astype(int)
+        rows = np.argsort(self.distances, kind="stable")[ranks]
+        return visualise.pairs(self.samples[rows], self.nearest[rows], columns=columns)
+
+
+def memorisation(
+    generator: nn.Cell,
+    latent_dim: int,
+    train: data.Dataset,
+    test: data.Dataset,
+    *,
+    num: int,
+    seed: int,
+) -> Memorisation:
+    """Look for copies of training images among the first samples, 2,000 at most.
+
+    Up to 2,000 test images, which the generator has never seen, say how near is usual.
+    """
+    num = min(num, NEAREST)
+    z = sampling.latents(seed, num, latent_dim)
+    samples = sampling.generate(generator, z, sampling.class_labels(num, generator.num_classes))
+    known = _pixels(data.to_float(train.images))
+    real = data.to_float(test.images[some_rows(len(test), min(NEAREST, len(test)))])
+    rows, distances = metrics.nearest(known, _pixels(samples))
+    return Memorisation(
+        samples,
+        data.to_float(train.images[rows]),
+        distances,
+        metrics.nearest(known, _pixels(real))[1],
+    )
+
+
+def _pixels(images: np.ndarray) -> np.ndarray:
+    return images.reshape(len(images), -1)
+
+
+def some_rows(total: int, num: int) -> np.ndarray:
+    """`num` different rows of `total`, always the same ones, in order."""
+    return np.sort(np.random.default_rng([_FLOOR_TAG, num]).permutation(total)[:num])
 
 
 def sampled_features(
@@ -88,6 +159,7 @@ def sampled_features(
     *,
     num: int,
     seed: int,
+    host: bool = False,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Features and class probabilities of the samples that `generate --seed` makes."""
     z = sampling.latents(seed, num, latent_dim)
@@ -95,7 +167,7 @@ def sampled_features(
     for start in range(0, num, CHUNK):
         rows = slice(start, start + CHUNK)
         images = sampling.generate(generator, z[rows], None if labels is None else labels[rows])
-        parts.append(clf.predict(classifier, images))
+        parts.append(clf.predict(classifier, images, host=host))
     features, probabilities = (np.concatenate(part) for part in zip(*parts, strict=True))
     return features, probabilities
 

@@ -28,8 +28,9 @@ class RunDir:
     samples/         grids of the same latents, <step>.png
     checkpoints/     step_<step>.ckpt: everything that training needs to go on
     generator.ckpt   the generator alone, for generate
+    best.ckpt        the same at the step with the smallest distance, where training evaluates
     progress.gif     the grids as a film
-    curves.png       losses and scores
+    curves.png       losses and scores, distance and coverage
     """
 
     def __init__(self, path: str | Path):
@@ -40,6 +41,7 @@ class RunDir:
         self.samples = self.path / "samples"
         self.checkpoints = self.path / "checkpoints"
         self.generator_file = self.path / "generator.ckpt"
+        self.best_file = self.path / "best.ckpt"
         self.gif_file = self.path / "progress.gif"
         self.curves_file = self.path / "curves.png"
 
@@ -153,6 +155,9 @@ class RunDir:
 
     def rewind(self, step: int) -> None:
         """Forget what was logged and sampled after `step`: training goes on from there.
+
+        A best.ckpt of a later step stays: training comes to it again, and until then it is the best
+        that there is.
 
         Checkpoints after `step` are those that could not be loaded; they are set aside, since
         :meth:`prune` would keep them in place of the good ones.

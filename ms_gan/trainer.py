@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -43,12 +44,14 @@ def train(
     every: Any,
     fixed_latents: np.ndarray,
     show: Callable[..., None],
+    monitor: Any = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> bool:
     """Train until `steps`; return whether the end was reached (False: `stop` said so).
 
     Everything due at step k happens before update k, so what is saved as step k has seen exactly k
-    updates, and step 0 shows the untrained generator.
+    updates, and step 0 shows the untrained generator. `monitor`, a :class:`ms_gan.monitor.Monitor`
+    or None, measures the shown generator every `every.evaluate` steps and at the end.
 
     Raises:
         TrainingDiverged: names the step and the last good checkpoint.
@@ -61,13 +64,19 @@ def train(
         step = state.step
         stopped = step < steps and stop()
         save = stopped or (step > 0 and is_due(step, every.save, steps))
-        if outputs is not None and (save or is_due(step, every.log, steps)):
+        evaluate = monitor is not None and is_due(step, every.evaluate, steps)
+        if outputs is not None and (save or evaluate or is_due(step, every.log, steps)):
             values = read(outputs, step, run)
             now = time.monotonic()
             values["images_per_second"] = (step - clock_step) * d_steps * batch / (now - clock)
-            clock, clock_step = now, step
-            run.log(step, **{name: round(value, 6) for name, value in values.items()})
+            row = {name: round(value, 6) for name, value in values.items()}
+            if evaluate:
+                row |= monitor.judge(step, state.shown(), state.latent_dim, row)
+                if monitor.improved:
+                    save_generator(state, run.best_file, evaluation=monitor.latest)
+            run.log(step, **row)
             show(step, values, last=stopped or step == steps)
+            clock, clock_step = time.monotonic(), step  # without the time of the evaluation
         if is_due(step, every.sample, steps):
             labels = sampling.class_labels(len(fixed_latents), state.num_classes)
             images = sampling.generate(state.shown(), fixed_latents, labels)
@@ -125,33 +134,40 @@ def save_all(state: TrainState, run: RunDir, keep: int) -> None:
     checkpoint.save(
         run.checkpoint_file(state.step), state.parameters, {**state.meta, "step": state.step}
     )
-    save_generator(state, run)
+    save_generator(state, run.generator_file)
     run.prune(keep)
 
 
 def complete(state: TrainState, run: RunDir, keep: int) -> None:
     """Do again what follows the last checkpoint: a kill may have come in between."""
-    save_generator(state, run)
+    save_generator(state, run.generator_file)
     run.prune(keep)
     draw(run)
 
 
-def save_generator(state: TrainState, run: RunDir) -> None:
-    """generator.ckpt: the shown generator under the names `generator.…`."""
+def save_generator(state: TrainState, path: Path, **meta: Any) -> None:
+    """The shown generator alone, under the names `generator.…`."""
     shown = [
         Parameter(p, name=p.name.replace("average.", "generator.", 1))
         for p in state.shown().get_parameters()
     ]
-    checkpoint.save(run.generator_file, shown, {**state.meta, "step": state.step})
+    checkpoint.save(path, shown, {**state.meta, "step": state.step, **meta})
 
 
 def draw(run: RunDir) -> None:
     """progress.gif and curves.png from what lies in the run directory."""
     import imageio.v3 as iio
 
+    log = run.read_log()
+    distances = {
+        row["step"]: f"  distance {row['frechet_classifier_distance']:.1f}"
+        for row in log
+        if "frechet_classifier_distance" in row
+    }
     frames = [
-        visualise.captioned(iio.imread(path), f"step {step}") for step, path in run.sample_files()
+        visualise.captioned(iio.imread(path), f"step {step}{distances.get(step, '')}")
+        for step, path in run.sample_files()
     ]
     if frames:
         visualise.save_gif(run.gif_file, frames, pause=2000)
-    visualise.save_curves(run.curves_file, run.read_log())
+    visualise.save_curves(run.curves_file, log)

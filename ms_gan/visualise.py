@@ -27,16 +27,18 @@ def to_picture(image: np.ndarray) -> np.ndarray:
     return picture[..., 0] if picture.shape[2] == 1 else picture
 
 
-def grid(images: np.ndarray, *, columns: int | None = None, gap: int = 2) -> np.ndarray:
+def grid(
+    images: np.ndarray, *, columns: int | None = None, gap: int = 2, tile: int = TILE
+) -> np.ndarray:
     """Images [N, C, H, W] in [-1, 1] -> one picture, uint8 [H', W'] or [H', W', 3].
 
     Rows are filled from the left; without `columns` the grid is as square as it can be. Images
-    smaller than a tile are enlarged by a whole factor.
+    smaller than `tile` pixels are enlarged by a whole factor.
     """
     num, channels, height, width = images.shape
     columns = columns or int(np.ceil(np.sqrt(num)))
     rows = -(-num // columns)
-    factor = max(1, round(TILE / max(height, width)))
+    factor = max(1, round(tile / max(height, width)))
     tiles = to_uint8(images).repeat(factor, axis=2).repeat(factor, axis=3)
     height, width = height * factor, width * factor
     canvas = np.zeros(
@@ -46,6 +48,11 @@ def grid(images: np.ndarray, *, columns: int | None = None, gap: int = 2) -> np.
         top, left = gap + (i // columns) * (height + gap), gap + (i % columns) * (width + gap)
         canvas[top : top + height, left : left + width] = tile.transpose(1, 2, 0)
     return canvas[..., 0] if channels == 1 else canvas
+
+
+def pairs(left: np.ndarray, right: np.ndarray, *, columns: int) -> np.ndarray:
+    """Images [N, C, H, W], each beside its counterpart of the same shape, as one picture."""
+    return grid(np.concatenate([left, right], axis=3), columns=columns, gap=8, tile=2 * TILE)
 
 
 def class_grid(images: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
@@ -84,29 +91,50 @@ def save_gif(
 
 
 def save_curves(path: str | Path, log: Sequence[Mapping[str, float]]) -> None:
-    """Losses, and D(x) and D(G(z)) against the step, as two panels of one PNG."""
+    """Losses, D(x) and D(G(z)) against the step, and the evaluations if there are any: one PNG."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7, 6), layout="constrained")
+    evaluated = [row for row in log if "coverage" in row]
+    num = 3 if evaluated else 2
+    figure = Figure(figsize=(7, 3 * num), layout="constrained")
     FigureCanvasAgg(figure)
-    top, bottom = figure.subplots(2, 1, sharex=True)
-    panels = (
-        (top, (("loss_d", "discriminator"), ("loss_g", "generator")), "loss"),
-        (bottom, (("d_real", "D(x)"), ("d_fake", "D(G(z))")), "mean of sigmoid(score)"),
-    )
-    for axes, curves, label in panels:
-        for key, name in curves:
-            points = [(row["step"], row[key]) for row in log if key in row]
-            if points:
-                axes.plot(*zip(*points, strict=True), label=name, linewidth=1)
-        axes.set_ylabel(label)
-        axes.grid(alpha=0.3)
-        if axes.get_legend_handles_labels()[0]:
-            axes.legend(loc="upper right")
-    bottom.axhline(0.5, color="grey", linewidth=0.8, linestyle=":")
-    bottom.set_ylim(0, 1)
-    bottom.set_xlabel("step (generator updates)")
+    losses, scores, *rest = panels = figure.subplots(num, 1, sharex=True)
+    _plot(losses, log, {"loss_d": "discriminator", "loss_g": "generator"}, "loss")
+    _plot(scores, log, {"d_real": "D(x)", "d_fake": "D(G(z))"}, "mean of sigmoid(score)")
+    scores.axhline(0.5, color="grey", linewidth=0.8, linestyle=":")
+    scores.set_ylim(0, 1)
+    for distance in rest:
+        name = "Frechet classifier distance"
+        _plot(distance, evaluated, {"frechet_classifier_distance": "distance"}, name, marker=".")
+        distance.axhline(evaluated[-1]["floor"], color="C0", linestyle=":", label="floor")
+        distance.set_yscale("log")
+        coverage = distance.twinx()
+        _plot(coverage, evaluated, {"coverage": "coverage"}, "coverage", color="C1", marker=".")
+        coverage.set_ylim(0, 1)
+        coverage.grid(False)
+        handles = [axes.get_legend_handles_labels() for axes in (distance, coverage)]
+        coverage.get_legend().remove()
+        distance.legend(
+            *(a + b for a, b in zip(*handles, strict=True)),
+            loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, frameon=False,
+        )  # fmt: skip
+        for row in evaluated:
+            if "warning" in row:
+                distance.axvline(row["step"], color="C3", linewidth=0.8, linestyle=":")
+    panels[-1].set_xlabel("step (generator updates)")
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110)
     files.write(path, buffer.getvalue())
+
+
+def _plot(axes, log: Sequence[Mapping], curves: Mapping[str, str], label: str, **style) -> None:
+    """Curves of the log, key -> name, in one panel."""
+    for key, name in curves.items():
+        points = [(row["step"], row[key]) for row in log if key in row]
+        if points:
+            axes.plot(*zip(*points, strict=True), **{"label": name, "linewidth": 1, **style})
+    axes.set_ylabel(label)
+    axes.grid(alpha=0.3)
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(loc="upper right")

@@ -38,6 +38,7 @@ RANKS = {
     "classifier": 8,
     "evaluator": 9,
     "trainer": 9,
+    "monitor": 10,
     "cli.console": 10,
     "cli.*": 11,
     "cli": 12,

@@ -76,6 +76,19 @@ def test_answers_do_not_depend_on_the_neighbours(shipped, rng):
     np.testing.assert_allclose(again[0], features[-2:], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 64, 40), (1, 6, 7)])
+def test_the_host_computes_what_mindspore_does(shape, rng):
+    net = classifier.Classifier(image_shape=shape, num_classes=7)
+    for p in net.get_parameters():  # also what is 0 or 1 before training
+        p.set_data(Tensor(rng.uniform(0.5, 1.5, p.shape).astype(np.float32) * p.asnumpy() + 0.01))
+    net.set_train(False)
+    images = rng.uniform(-1, 1, (classifier.HOST_BATCH + 7, *shape)).astype(np.float32)
+    device, host = (classifier.predict(net, images, host=host) for host in (False, True))
+    for a, b in zip(device, host, strict=True):
+        assert b.dtype == np.float32
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
 def test_bytes_and_floats_are_the_same_images(shipped, rng):
     images = rng.integers(0, 256, (4, 1, 28, 28)).astype(np.uint8)
     for a, b in zip(

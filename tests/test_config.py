@@ -242,6 +242,7 @@ def test_options_that_are_not_finite(text):
         ({"train": {"steps": 1, "d_steps": 0}}, "train.d_steps: expected at least 1"),
         ({"train": {"steps": 1, "ema_decay": 1.0}}, "train.ema_decay: expected 0 <= x < 1"),
         ({"every": {"log": -1}}, "every.log: expected at least 0"),
+        ({"every": {"evaluate": -1}}, "every.evaluate: expected at least 0"),
         ({"every": {"keep": 0}}, "every.keep: expected at least 1"),
         ({"runtime": {"device": "cpu"}}, "runtime.device: expected one of auto, Ascend, GPU, CPU"),
         ({"runtime": {"mode": "eager"}}, "runtime.mode: expected one of graph, pynative"),

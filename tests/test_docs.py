@@ -114,7 +114,7 @@ def test_the_header_of_a_recipe(path):
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_commands_parse(page):
-    """Every `run_train.sh` and `run_generate.sh` of the page: options, recipe and overrides."""
+    """Every `run_train.sh`, `run_generate.sh` and `run_evaluate.sh` of the page."""
     own = {}  # recipes that the page itself tells to write
     for _, body in blocks(page, "yaml"):
         found = re.search(r"^name: (\w+)$", body, re.M)
@@ -124,9 +124,9 @@ def test_commands_parse(page):
         script = next((word for word in words if word.startswith("scripts/run_")), None)
         if script:
             assert (ROOT / script).is_file(), words
-        if script not in ("scripts/run_train.sh", "scripts/run_generate.sh"):
+        verb = (script or "").removeprefix("scripts/run_").removesuffix(".sh")
+        if verb not in ("train", "generate", "evaluate"):
             continue
-        verb = script.removeprefix("scripts/run_").removesuffix(".sh")
         arguments = cli.parser().parse_args([verb, *words[words.index(script) + 1 :]])
         if verb == "train":
             load(arguments, own)

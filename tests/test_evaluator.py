@@ -6,12 +6,13 @@ import json
 import math
 import shutil
 
+import imageio.v3 as iio
 import numpy as np
 import pytest
 
-from mindspore import Parameter, Tensor
+from mindspore import Parameter, Tensor, nn
 
-from ms_gan import checkpoint, classifier, cli, data, evaluator, shipped
+from ms_gan import checkpoint, classifier, cli, data, evaluator, shipped, visualise
 
 TINY = [
     "data.batch_size=64", "model.latent_dim=8", "model.g_widths=[16,24]", "model.d_widths=[16]",
@@ -82,6 +83,11 @@ def test_evaluate_a_run(run, evaluated):
     assert generated["coverage"] < floor["coverage"]
     assert floor["label_accuracy"] > 0.98 and floor["classes_seen"] == 10
     assert [path.name for path in run.glob("*evaluation*")] == [file.name]
+    assert result["nearest"] == {"samples": 200, "test_images": 2000}
+    assert floor["nearest_share"] == pytest.approx(0.01, abs=1e-3)
+    assert generated["nearest_distance"] > floor["nearest_distance"] > 1
+    picture = iio.imread(run / "generator.nearest.png")
+    assert picture.shape == (8 * 64 + 8, 6 * 120 + 8) and picture.std() > 10
 
 
 def test_the_file_of_choice_and_a_training_checkpoint(run, evaluated, mnist_root, tmp_path):
@@ -94,6 +100,10 @@ def test_the_file_of_choice_and_a_training_checkpoint(run, evaluated, mnist_root
     assert one["generated"] == other["generated"] and one["floor"] == other["floor"]
     assert one["checkpoint"]["sha256"] != other["checkpoint"]["sha256"]
     assert [path.name for path in step.parent.iterdir()] == [step.name]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "numbers.json",
+        "numbers.nearest.png",
+    ]
 
 
 def test_a_classifier_of_ones_own(digits, tmp_path, capsys):
@@ -143,6 +153,49 @@ def test_samples_do_not_depend_on_the_chunks(net, digits, monkeypatch):
         whole, evaluator.sampled_features(generator, latent_dim, net, **options), strict=True
     ):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+# --- copies -------------------------------------------------------------------------------------
+
+
+class Replay(nn.Cell):
+    """A generator that shows the images that it was given, whatever its latents are."""
+
+    num_classes = 0
+
+    def __init__(self, images):
+        super().__init__()
+        self.images = Parameter(Tensor(images), name="images")
+
+    def construct(self, z):
+        return self.images + 0 * z.sum()
+
+
+def test_a_generator_that_copies_is_found(rng):
+    train, test = classifier.splits("digits")
+    copies = data.to_float(train.images[100:164])
+    found = evaluator.memorisation(Replay(copies), 4, train, test, num=64, seed=0)
+    assert (found.distances == 0).all() and (found.nearest == copies).all()
+    generated, real = found.numbers()
+    assert generated == {"nearest_distance": 0, "nearest_share": 1}
+    assert real["nearest_distance"] > 1 and real["nearest_share"] == pytest.approx(0.01, abs=0.004)
+    # test images are as near as test images
+    unseen = data.to_float(test.images[:64])
+    generated = evaluator.memorisation(Replay(unseen), 4, train, test, num=64, seed=0).numbers()[0]
+    assert generated["nearest_distance"] == pytest.approx(real["nearest_distance"], rel=0.1)
+    assert generated["nearest_share"] < 0.1
+    # noise is far from everything
+    noise = rng.uniform(-1, 1, copies.shape).astype(np.float32)
+    found = evaluator.memorisation(Replay(noise), 4, train, test, num=64, seed=0)
+    assert found.numbers()[0]["nearest_share"] == 0
+
+
+def test_the_picture_begins_with_the_nearest():
+    samples = np.linspace(-1, 1, 7, dtype=np.float32).reshape(7, 1, 1, 1) * np.ones((1, 28, 28))
+    distances = np.array([3.0, 1.0, 2.0, 7.0, 5.0, 4.0, 6.0])
+    found = evaluator.Memorisation(samples, -samples, distances, distances)
+    expected = visualise.pairs(samples[[1, 5, 3]], -samples[[1, 5, 3]], columns=2)
+    np.testing.assert_array_equal(found.picture(num=3, columns=2), expected)
 
 
 # --- what is refused ----------------------------------------------------------------------------

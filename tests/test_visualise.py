@@ -83,6 +83,17 @@ def test_small_images_are_enlarged_by_a_whole_factor(size, factor, rng):
     )
 
 
+def test_pairs(rng):
+    """Each image touches its counterpart; pairs stand apart."""
+    left, right = rng.uniform(0.2, 1, (2, 5, 1, 28, 28)).astype(np.float32)
+    picture = visualise.pairs(left, right, columns=2)
+    assert picture.shape == (3 * (56 + 8) + 8, 2 * (112 + 8) + 8)
+    fourth = picture[8 + 64 : 8 + 64 + 56, 8 + 120 : 8 + 120 + 112]
+    np.testing.assert_array_equal(fourth[::2, :56:2], visualise.to_picture(left[3]))
+    np.testing.assert_array_equal(fourth[::2, 56::2], visualise.to_picture(right[3]))
+    assert (picture > 0).sum() == 5 * 56 * 112
+
+
 # --- files ----------------------------------------------------------------------------------------
 
 
@@ -168,6 +179,24 @@ def test_curves(tmp_path):
         assert picture.shape[0] > 300 and picture.shape[1] > 300
         inks.append((np.ptp(picture, axis=2) > 60).sum())  # coloured pixels are curves
     assert inks[0] == 0 and inks[2] > inks[1] > 0 and inks[2] > 1000
+
+
+def test_curves_of_a_run_that_evaluates(tmp_path):
+    """A third panel, and in it the curves: more ink for more evaluations, red for a warning."""
+    sizes, inks, reds = [], [], []
+    for evaluated in ((), (50,), (50, 100, 150), (50, 100, 150, 200)):
+        rows = [{"step": i, "other": 1.0} for i in range(1, 201)]
+        for step in evaluated:
+            found = {"frechet_classifier_distance": 9000 / step, "floor": 5.0, "coverage": 0.5}
+            rows[step - 1] |= found | ({"warning": "modes lost"} if step == 200 else {})
+        visualise.save_curves(tmp_path / "c.png", rows)
+        picture = iio.imread(tmp_path / "c.png")[..., :3].astype(int)
+        sizes.append(picture.shape[0])
+        inks.append((np.ptp(picture, axis=2) > 60).sum())
+        reds.append((np.abs(picture - (214, 39, 40)).max(axis=2) < 40).sum())
+    assert sizes[1] == sizes[2] == sizes[3] == pytest.approx(1.5 * sizes[0], abs=1)
+    assert inks[0] == 0 < inks[1] < inks[2] < inks[3]
+    assert reds[2] == 0 < reds[3]
 
 
 def test_curves_of_a_log_with_gaps(tmp_path):

@@ -93,8 +93,9 @@ def run_evaluate(arguments: argparse.Namespace) -> int:
         path = RunDir(path).generator_file
     out = arguments.out or path.with_suffix(".evaluation.json")
     check_target(out, ".json")
+    picture = (arguments.out or path).with_suffix(".nearest.png")
 
-    from ms_gan import build, classifier, evaluator
+    from ms_gan import build, classifier, evaluator, visualise
 
     runtime.set_device(arguments.device)
     runtime.set_mode("graph")
@@ -117,9 +118,17 @@ def run_evaluate(arguments: argparse.Namespace) -> int:
     result = evaluator.evaluate(
         generator, latent_dim, net, train, test, num=arguments.num, seed=arguments.seed
     )
+    found = evaluator.memorisation(
+        generator, latent_dim, train, test, num=arguments.num, seed=arguments.seed
+    )
+    for part, numbers in zip(("generated", "floor"), found.numbers(), strict=True):
+        result[part].update(numbers)
+    result["nearest"] = {"samples": len(found.distances), "test_images": len(found.real_distances)}
     say(evaluator.table(result, train.classes))
+    visualise.save_png(picture, found.picture())
     write_evaluation(arguments, out, path, meta, file, about, result, len(test))
     say(f"written to {out}")
+    say(f"samples beside their nearest training images: {picture}")
     return 0
 
 

@@ -141,6 +141,7 @@ def train(
     from ms_gan import sampling, trainer
 
     progress = Progress(steps, sys.stdout)
+    monitor = build_monitor(config, run, batches.dataset, progress.line)
     progress.start(state.step)
     shown = state.num_classes * FIXED_PER_CLASS or FIXED_SAMPLES
     with StopSignals() as signals:
@@ -155,9 +156,35 @@ def train(
             every=config.every,
             fixed_latents=sampling.latents(config.seed, shown, state.latent_dim),
             show=progress.show,
+            monitor=monitor,
             stop=lambda: signals.received is not None,
         )
     return done, signals.received
+
+
+def build_monitor(config: Config, run: RunDir, dataset: Any, say: Any) -> Any:
+    """What evaluates while training, if the recipe asks for it and a shipped classifier fits."""
+    from ms_gan import classifier, data, monitor
+
+    if config.every.evaluate == 0:
+        return None
+    file = classifier.SHIPPED.get("mnist" if dataset.name == "digits" else dataset.name)
+    net = classifier.load(classifier.ASSETS / file)[0] if file else None
+    if net is None or net.image_shape != dataset.image_shape:
+        say(
+            f"no evaluation while training: no classifier is shipped for {dataset.name} "
+            f"{list(dataset.image_shape)}; `ms-gan evaluate` takes one of `ms-gan train-classifier`"
+        )
+        return None
+    options = {"size": config.data.size, "channels": config.data.channels}
+    try:
+        train, test = classifier.split(
+            dataset, root=config.data.root, **options, say=say, progress=DownloadProgress()
+        )
+    except data.DataError as error:
+        say(f"no evaluation while training: {error}")
+        return None
+    return monitor.Monitor(net, train, test, seed=config.seed, rows=run.read_log(), say=say)
 
 
 class StopSignals:
@@ -189,9 +216,23 @@ def finished(run: RunDir, step: int) -> int:
     if script:
         program = ["bash", str(Path(script).with_name("run_generate.sh"))]
     say(f"complete at step {step}: {run.gif_file}, {run.curves_file}, {run.sample_file(step)}")
+    if run.best_file.is_file():
+        say(best_line(run))
     say(f"new images: {shlex.join([*program, str(run.generator_file)])}")
     say("train longer with train.steps=…, or anew with --run-dir")
     return 0
+
+
+def best_line(run: RunDir) -> str:
+    from ms_gan import checkpoint
+    from ms_gan.monitor import DISTANCE
+
+    meta = checkpoint.load(run.best_file)[1]
+    found = meta["evaluation"]
+    return (
+        f"best at step {meta['step']}: distance {found[DISTANCE]:.2f} (floor {found['floor']:.2f}):"
+        f" {run.best_file}"
+    )
 
 
 def manifest(run: RunDir, dataset: Any, device: str, step: int, again: str) -> dict[str, Any]:

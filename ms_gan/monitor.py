@@ -1,0 +1,133 @@
+"""A light evaluation while training: the curve of quality, the best generator, collapse noticed.
+
+The monitor measures some samples of the shown generator as `ms-gan evaluate` does, only fewer, and
+with NumPy alone, so that the numbers are the same on every device. What it decides is a function of
+the rows that stand in the log: a continued run decides as one that was never interrupted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from mindspore import nn
+
+from ms_gan import classifier as clf
+from ms_gan import data, evaluator, sampling
+
+NUM = 2000  # samples, test images and training images (for the floor)
+DISTANCE = "frechet_classifier_distance"
+LOGGED = (DISTANCE, "precision", "recall", "coverage", "classes_seen", "shares")
+COVERAGE_LEFT = 0.8  # of the best so far; below it, coverage has fallen
+COVERAGE_KNOWN = 0.1  # a best coverage below this is not yet one to fall from
+D_WINS = 2.77  # mean score of real images minus that of fakes: D(x) = 0.8, D(G(z)) = 0.2
+
+
+class Monitor:
+    """Measures a generator again and again, always with the same latents and the same images.
+
+    Args:
+        classifier: takes the images of the generator.
+        train, test: as `classifier.splits` gives them; the floor is that of training images.
+        seed: of the latents.
+        rows: of the log so far; only those with an evaluation count.
+        num: samples; fewer if there are fewer training images.
+        say: receives a line for each evaluation, and one where a collapse begins.
+    """
+
+    def __init__(
+        self,
+        classifier: clf.Classifier,
+        train: data.Dataset,
+        test: data.Dataset,
+        *,
+        seed: int,
+        rows: Iterable[Mapping[str, Any]] = (),
+        num: int = NUM,
+        say: Callable[[str], None] = lambda line: None,
+    ):
+        self.classifier, self.seed, self.say = classifier, seed, say
+        self.num = min(num, len(train))
+        self.rows = [dict(row) for row in rows if DISTANCE in row]
+        self.shares = np.bincount(train.labels, minlength=train.num_classes) / len(train)
+        images = test.images[evaluator.some_rows(len(test), min(num, len(test)))]
+        self.reference = clf.predict(classifier, images, host=True)[0]
+        images = train.images[evaluator.some_rows(len(train), self.num)]
+        floor = self._measure(*clf.predict(classifier, images, host=True))
+        self.floor = floor[DISTANCE]
+        say(
+            f"evaluation: {self.num} samples against {len(self.reference)} test images; the floor "
+            f"(real images): distance {self.floor:.2f}, precision {floor['precision']:.2f}, "
+            f"recall {floor['recall']:.2f}, coverage {floor['coverage']:.2f}"
+        )
+
+    def judge(
+        self, step: int, generator: nn.Cell, latent_dim: int, row: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """What the log gets at this step beside `row`, which holds the mean scores."""
+        labels = sampling.class_labels(self.num, generator.num_classes)
+        found = evaluator.sampled_features(
+            generator, latent_dim, self.classifier, labels, num=self.num, seed=self.seed, host=True
+        )
+        values = {**self._measure(*found), "floor": self.floor}
+        self.say(
+            f"step {step}: distance {values[DISTANCE]:.2f}, precision {values['precision']:.2f}, "
+            f"recall {values['recall']:.2f}, coverage {values['coverage']:.2f}, "
+            f"{values['classes_seen']} of {len(self.shares)} classes"
+        )
+        self.rows.append({"step": step, **row, **values})
+        problem = collapse(self.rows, len(self.shares))
+        if problem:
+            if not any("warning" in earlier for earlier in self.rows[-2:-1]):
+                self.say(f"warning: step {step}: {problem}; see docs/metrics.md")
+            values["warning"] = self.rows[-1]["warning"] = problem
+        return values
+
+    @property
+    def latest(self) -> dict[str, Any]:
+        """The newest evaluation alone."""
+        return {key: self.rows[-1][key] for key in (*LOGGED, "floor")}
+
+    @property
+    def improved(self) -> bool:
+        """Whether the newest distance is smaller than all before."""
+        *earlier, newest = (row[DISTANCE] for row in self.rows)
+        return all(newest < distance for distance in earlier)
+
+    def _measure(self, features: np.ndarray, probabilities: np.ndarray) -> dict[str, Any]:
+        values = evaluator.measure(self.reference, features, probabilities, self.shares)
+        values["shares"] = [round(share, 4) for share in values["shares"]]
+        return {
+            key: round(values[key], 6) if isinstance(values[key], float) else values[key]
+            for key in LOGGED
+        }
+
+
+def collapse(rows: Sequence[Mapping[str, Any]], num_classes: int) -> str | None:
+    """What is wrong at the last of the evaluated rows, in a few words; None: nothing.
+
+    Modes are lost where classes are missing and an earlier evaluation saw at least as many: a
+    generator that is still finding new ones is left alone. The generator collapses where coverage
+    is below four fifths of its best (if that was at least 0.1) while the discriminator wins: it
+    scores real images 2.77 above fakes on average, as with D(x) = 0.8 and D(G(z)) = 0.2. The
+    difference counts, since some losses leave it open where zero lies.
+
+    Args:
+        rows: with the keys classes_seen, coverage, real_score, fake_score.
+    """
+    *earlier, row = rows
+    if not earlier:
+        return None
+    seen = row["classes_seen"]
+    if seen < num_classes and seen <= max(r["classes_seen"] for r in earlier):
+        return f"modes lost: {seen} of {num_classes} classes are left"
+    best, coverage = max(r["coverage"] for r in earlier), row["coverage"]
+    margin = row["real_score"] - row["fake_score"]
+    if margin > D_WINS and best >= COVERAGE_KNOWN and coverage < COVERAGE_LEFT * best:
+        return (
+            f"coverage fell from {best:.2f} to {coverage:.2f} while the discriminator wins "
+            f"(its scores of real images are {margin:.1f} above those of fakes)"
+        )
+    return None
