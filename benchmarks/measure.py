@@ -9,6 +9,7 @@ import platform
 import resource
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from benchmarks.systems import SYSTEMS
@@ -61,6 +62,15 @@ def peak_mib() -> float:
     """The largest resident memory of this process so far."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 2**20 if platform.system() == "Darwin" else peak / 2**10
+
+
+def threads() -> str:
+    """How many this process has started; MindSpore keeps a pool of which not all compute."""
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(line.split()[1] for line in lines if line.startswith("Threads:"))
+    except (OSError, StopIteration):
+        return "unknown"
 
 
 def instruction_set() -> str:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import dataclasses
 import io
-import os
 import shutil
 import tempfile
 import time
@@ -144,7 +143,7 @@ def run_all(arguments, folder: Path) -> None:
     measure.report(
         **result,
         data=dataset.name,
-        threads=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0,
+        threads=measure.threads(),
         instruction_set=f"oneDNN {measure.instruction_set()}",
         versions={"mindspore": mindspore.__version__},
     )

@@ -107,30 +107,36 @@ class Resample(nn.Module):
         return F.conv2d(x, self.kernel, **options)
 
 
-class Basis(nn.Module):
-    """The learned images that R3GAN's generator starts from, or that its discriminator ends in."""
-
-    def __init__(self, *, inner_product: bool):
+class R3GANGenerator(nn.Module):
+    def __init__(self):
         super().__init__()
-        self.basis = nn.Parameter(torch.randn(64, 7, 7) / (7.0 if inner_product else 1.0))
-        self.inner_product = inner_product
+        self.basis = nn.Parameter(torch.randn(64, 7, 7))
+        self.modulation = nn.Linear(64, 64, bias=False)
+        self.model = nn.Sequential(
+            Residual(64), nn.Conv2d(64, 32, 1, bias=False), Resample(32, transposed=True),
+            Residual(32), up(32, 1), nn.Tanh(),
+        )  # fmt: skip
+
+    def forward(self, z):
+        return self.model(self.modulation(z)[:, :, None, None] * self.basis)
+
+
+class R3GANDiscriminator(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.basis = nn.Parameter(torch.randn(64, 7, 7) / 7.0)
+        self.model = nn.Sequential(
+            down(1, 32), Residual(32), Resample(32, transposed=False),
+            nn.Conv2d(32, 64, 1, bias=False), Residual(64),
+        )  # fmt: skip
+        self.head = nn.Linear(64, 1, bias=False)
 
     def forward(self, x):
-        return (x * self.basis).sum((2, 3)) if self.inner_product else x * self.basis
+        return self.head((self.model(x) * self.basis).sum((2, 3))).reshape(len(x))
 
 
 def r3gan() -> tuple[nn.Module, nn.Module]:
-    generator = nn.Sequential(
-        nn.Linear(64, 64, bias=False), Reshape(64, 1, 1), Basis(inner_product=False),
-        Residual(64), nn.Conv2d(64, 32, 1, bias=False), Resample(32, transposed=True),
-        Residual(32), up(32, 1), nn.Tanh(),
-    )  # fmt: skip
-    discriminator = nn.Sequential(
-        down(1, 32), Residual(32), Resample(32, transposed=False),
-        nn.Conv2d(32, 64, 1, bias=False), Residual(64), Basis(inner_product=True),
-        nn.Linear(64, 1, bias=False), Reshape(),
-    )  # fmt: skip
-    return generator, discriminator
+    return R3GANGenerator(), R3GANDiscriminator()
 
 
 NETS = {"mlp": mlp, "dcgan28": dcgan28, "r3gan": r3gan, "dcgan64": dcgan64}
@@ -219,7 +225,7 @@ def main() -> None:
         step_ms=times,
         first_step_s=first - imported,
         peak_mib=measure.peak_mib(),
-        threads=torch.get_num_threads(),
+        threads=f"{measure.threads()}, {torch.get_num_threads()} of them computing",
         instruction_set=f"{torch.backends.cpu.get_cpu_capability()}, oneDNN "
         f"{measure.instruction_set()}",
         versions={"torch": torch.__version__},

@@ -318,7 +318,7 @@ def notes(results: dict[str, Any]) -> list[str]:
                 else:
                     versions = " ".join(f"{k} {v}" for k, v in result["versions"].items())
                     seen.add(
-                        f"{WAYS[way][0]} ({name}): {versions}, {result['threads']} threads, "
+                        f"{WAYS[way][0]} ({name}): {versions}, threads: {result['threads']}; "
                         f"{result['instruction_set']}"
                     )
     return lines + sorted(seen)

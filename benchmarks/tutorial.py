@@ -10,7 +10,6 @@ MnistDataset behind a GeneratorDataset.
 
 from __future__ import annotations
 
-import os
 import time
 
 import numpy as np
@@ -185,7 +184,7 @@ def main() -> None:
         first_step_s=first,
         import_s=IMPORTED,
         peak_mib=measure.peak_mib(),
-        threads=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0,
+        threads=measure.threads(),
         instruction_set=f"oneDNN {measure.instruction_set()}",
         versions={"mindspore": ms.__version__},
     )
