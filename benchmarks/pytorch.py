@@ -154,7 +154,8 @@ class Training:
         adam = partial(
             torch.optim.Adam, lr=self.system.lr, betas=self.system.betas, eps=1e-8, fused=True
         )
-        self.adam_d = adam(self.discriminator.parameters())
+        self.weights_d = list(self.discriminator.parameters())
+        self.adam_d = adam(self.weights_d)
         self.adam_g = adam(self.generator.parameters())
         wrap = torch.compile if compiled else (lambda function: function)
         self.compiled = compiled
@@ -167,7 +168,7 @@ class Training:
         self.discriminator.requires_grad_(True)
         self.adam_d.zero_grad()
         loss_d = self.loss_d(real, fake.detach())
-        loss_d.backward()
+        loss_d.backward(inputs=self.weights_d)  # and not those of the images
         self.adam_d.step()
         self.discriminator.requires_grad_(False)
         self.adam_g.zero_grad()

@@ -1,4 +1,4 @@
-"""The MindSpore tutorial's own way: PyNative mode, value_and_grad, Python functions in the pipeline.
+"""The MindSpore tutorial's own way: PyNative mode, value_and_grad, Python in the pipeline.
 
 After "GAN for Image Generation" of the MindSpore documentation, with the DCGANs written in the same
 style. MindSpore's defaults throughout: nothing of this project is imported, nothing limits the
