@@ -61,25 +61,24 @@ class DiffAugment(nn.Cell):
         self.places = tuple(Tensor(np.arange(size, dtype=np.float32)) for size in sizes)
 
     def construct(self, x, draw):
-        visible = ops.ones_like(x)  # what is left of the image: 1, else 0
+        visible = ops.ones_like(x)  # 1 where the image is, else 0
         if self.shifted:
-            down = self.translation(0, draw[:, 0])  # [N, 1, H, H]
-            right = self.translation(1, draw[:, 1]).swapaxes(2, 3)  # [N, 1, W, W]
-            x = ops.matmul(ops.matmul(down, x), right)
-            visible = ops.matmul(ops.matmul(down, visible), right)
+            down = self.translation(0, draw[:, 0])  # [N, H, H]
+            right = self.translation(1, draw[:, 1])  # [N, W, W]
+            x = ops.matmul(ops.expand_dims(down, 1), x)
+            x = ops.matmul(x, ops.expand_dims(right.swapaxes(1, 2), 1))
+            visible = visible * outer(down.sum(axis=2), right.sum(axis=2))
         if self.cut:
-            rows, columns = self.hole(0, draw[:, 2]), self.hole(1, draw[:, 3])  # [N, H], [N, W]
-            kept = 1.0 - ops.expand_dims(rows, 2) * ops.expand_dims(columns, 1)  # [N, H, W]
-            kept = ops.expand_dims(kept, 1)
+            kept = 1.0 - outer(self.hole(0, draw[:, 2]), self.hole(1, draw[:, 3]))
             x, visible = x * kept, visible * kept
         return x + self.fill * (1.0 - visible)
 
     def translation(self, axis, uniform):
-        """0-1 matrices [N, 1, size, size]: row i takes what stands at i - shift."""
+        """0-1 matrices [N, size, size]: row i takes what stands at i - shift, if anything."""
         most, places = self.shifts[axis], self.places[axis]
         shift = ops.floor(uniform * (2 * most + 1)) - most  # [N]
-        moves = places.reshape((1, 1, -1, 1)) - places.reshape((1, 1, 1, -1))
-        return (moves == shift.reshape((-1, 1, 1, 1))).astype(mstype.float32)
+        moves = places.reshape((1, -1, 1)) - places.reshape((1, 1, -1))
+        return (moves == shift.reshape((-1, 1, 1))).astype(mstype.float32)
 
     def hole(self, axis, uniform):
         """[N, size]: 1 where the hole is, else 0."""
@@ -87,6 +86,11 @@ class DiffAugment(nn.Cell):
         centres = places.shape[1] + 1 - length % 2
         start = (ops.floor(uniform * centres) - length // 2).reshape((-1, 1))
         return ops.logical_and(places >= start, places < start + length).astype(mstype.float32)
+
+
+def outer(rows, columns):
+    """[N, H] and [N, W] -> [N, 1, H, W]."""
+    return ops.expand_dims(ops.expand_dims(rows, 2) * ops.expand_dims(columns, 1), 1)
 
 
 class Augmented(nn.Cell):
