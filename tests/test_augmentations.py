@@ -141,6 +141,11 @@ def test_second_order_gradients_through_the_augmentation(rng):
 # --- in the adversarial step --------------------------------------------------------------------
 
 
+@pytest.fixture(scope="module")
+def digits():
+    return load("digits", size=8)
+
+
 def state_of(num_classes=0, **sections):
     config = cfg.from_dict({**RECIPE, **sections})
     return build.build_training(config, SHAPE, num_classes, {})
@@ -192,25 +197,22 @@ def test_d_and_g_see_augmented_images_and_nothing_else(d_steps, rng):
 @pytest.mark.parametrize(
     "sections",
     [
-        {"loss": "relativistic", "regularizer": "r1_r2"},
         {"loss": "wasserstein", "regularizer": "gradient_penalty"},
         {"train": {"steps": 4, "pack": 2}, "regularizer": "r1"},
-        {"regularizer": "weight_clipping"},
         {"runtime": {"mode": "pynative"}},
-        {"model": {**RECIPE["model"], "conditional": True}, "regularizer": "r1_r2"},
+        {"model": {**RECIPE["model"], "conditional": True}, "loss": "relativistic"},
     ],
-    ids=["relativistic", "gradient_penalty", "pack", "clipping", "pynative", "conditional"],
+    ids=["gradient_penalty", "pack and r1", "pynative", "conditional"],
 )
-def test_it_goes_with_every_part(sections):
+def test_it_goes_with_every_part(sections, digits):
     from ms_gan import runtime
 
     runtime.set_mode(sections.get("runtime", {}).get("mode", "graph"))
     try:
         state = state_of(num_classes=10, **sections)
         before = values(state)
-        dataset = load("digits", size=8)
         for _ in range(2):
-            outputs = trainer.update(state, Batches(dataset, N, seed=0), 0, 1, True)
+            outputs = trainer.update(state, Batches(digits, N, seed=0), 0, 1, True)
             state.step += 1
     finally:
         runtime.set_mode("graph")
@@ -221,9 +223,9 @@ def test_it_goes_with_every_part(sections):
         assert all((before[k] != after[k]).any() for k in weights)
 
 
-def test_continuing_is_exact(tmp_path):
+def test_continuing_is_exact(digits, tmp_path):
     """Four steps = two steps, a file, another state, two steps: bit for bit."""
-    batches = Batches(load("digits", size=8), N, seed=0)
+    batches = Batches(digits, N, seed=0)
 
     def run(state, until):
         while state.step < until:
@@ -231,11 +233,10 @@ def test_continuing_is_exact(tmp_path):
             state.step += 1
         return state
 
-    sections = {"loss": "relativistic", "regularizer": "r1_r2"}
-    whole = values(run(state_of(**sections), 4))
-    half = run(state_of(**sections), 2)
-    checkpoint.save(tmp_path / "half.ckpt", half.parameters, {**half.meta, "step": 2})
-    second = state_of(**sections, seed=9)
+    first = run(state_of(), 2)
+    checkpoint.save(tmp_path / "half.ckpt", first.parameters, {**first.meta, "step": 2})
+    whole = values(run(first, 4))
+    second = state_of(seed=9)
     build.load_training(tmp_path / "half.ckpt", second)
     continued = values(run(second, 4))
     assert whole.keys() == continued.keys()
