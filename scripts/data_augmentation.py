@@ -6,7 +6,7 @@
 For every number of real images and every seed: draw a class-balanced subset of the training
 images, train a conditional GAN on it alone, then one classifier for each arm of `ARMS`, all with
 the same net, initial weights and number of updates. `--split validation` scores on training images
-outside the subset instead of the test images; settings are chosen there, on seeds that are not
+outside the subset instead of the test images, for choosing settings, on seeds that are not
 reported. What is finished is kept in `--out` and not computed again; the same command continues.
 Further `key=value` words change the GAN's recipe, which is configs/cgan_mnist.yaml with `RECIPE`.
 """
