@@ -11,6 +11,7 @@ from mindspore import nn
 
 from ms_gan import cells, checkpoint
 from ms_gan import config as cfg
+from ms_gan.augmentations import AUGMENTATIONS, Augmented
 from ms_gan.config import Config, ConfigError, Part
 from ms_gan.losses import LOSSES, Loss
 from ms_gan.models import MODELS
@@ -22,6 +23,7 @@ from ms_gan.schedules import Ramp
 from ms_gan.state import TrainState
 
 LOSS = Registry("loss", LOSSES)
+AUGMENT = Registry("augment", AUGMENTATIONS)
 REGULARIZER = Registry("regularizer", REGULARIZERS)
 NO_SECOND_DERIVATIVE = (  # measured: docs/design.md
     "GroupNorm", "InstanceNorm2d", "GELU", "ELU", "AvgPool2d", "MaxPool2d", "ReflectionPad2d",
@@ -74,6 +76,10 @@ def build_training(
     optimizer_g = build_optimizer(config, "optimizer_g", generator, config.optimizer.lr_g)
     averaged = config.train.ema_decay > 0
     judge, loss = build_judge(config, discriminator), LOSS.build(config.loss)
+    draws = 0
+    if config.augment is not None:
+        augment = AUGMENT.build(config.augment, image_shape=tuple(image_shape))
+        judge, draws = Augmented(judge, augment), augment.numbers
     train_d, uniform = build_train_d(config, judge, loss, optimizer_d)
     loss_g = cells.GeneratorWithLossCell(judge, loss.generator, loss.pairs)
     update = cells.AdversarialStep(
@@ -103,6 +109,7 @@ def build_training(
         averaged=averaged,
         num_classes=generator.num_classes,
         uniform=uniform,
+        draws=draws,
         latent_dim=latent_dim(config),
         meta={
             **meta,

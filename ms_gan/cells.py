@@ -231,6 +231,8 @@ class AdversarialStep(nn.Cell):
         z: float32 [d_steps * N, latent_dim], and N more rows unless the latents are shared.
         labels: int32 [d_steps * N] or None; of the real images and for the generated ones.
         uniform: float32 [d_steps * N] in [0, 1) or None, for regularizers that need it.
+        draw: float32 [d_steps * N, K] in [0, 1) or None, for a judge that augments: it then gets
+            (labels, draw) for labels. G is updated with that of the last D update.
     Outputs: loss_d, loss_g scalars; real_scores [N], fake_scores [N] of the last D update.
     """
 
@@ -252,7 +254,7 @@ class AdversarialStep(nn.Cell):
         self.same_latents = same_latents
         self.share_forward = share_forward
 
-    def construct(self, real, z, labels=None, uniform=None):
+    def construct(self, real, z, labels=None, uniform=None, draw=None):
         n = real.shape[0] // self.d_steps
         last = self.d_steps - 1
         done = z  # what the next update must wait for
@@ -260,19 +262,24 @@ class AdversarialStep(nn.Cell):
             part = self.part(labels, i, n)
             fake = self.train_g.generator(ops.depend(z[i * n : (i + 1) * n], done), part)
             done = self.train_d(
-                real[i * n : (i + 1) * n], ops.stop_gradient(fake), part, self.part(uniform, i, n)
+                real[i * n : (i + 1) * n],
+                ops.stop_gradient(fake),
+                self.given(part, self.part(draw, i, n)),
+                self.part(uniform, i, n),
             )
         if last > 0:
             real, z = real[last * n :], ops.depend(z[last * n :], done)
             labels, uniform = self.part(labels, last, n), self.part(uniform, last, n)
+            draw = self.part(draw, last, n)
+        given = self.given(labels, draw)
         fake, pull_back = self.train_g.forward(z if self.same_latents else z[:n], labels)
-        outputs = self.train_d(real, ops.stop_gradient(fake), labels, uniform)
+        outputs = self.train_d(real, ops.stop_gradient(fake), given, uniform)
         if self.same_latents and self.share_forward:
             fake = ops.depend(fake, outputs)  # the G loss must see the new D
         else:
             z = z[:n] if self.same_latents else z[n:]
             fake, pull_back = self.train_g.forward(ops.depend(z, outputs), labels)
-        loss_g = self.train_g.update(real, fake, pull_back, labels)
+        loss_g = self.train_g.update(real, fake, pull_back, given)
         if self.average is not None:
             loss_g = self.average(loss_g)
         loss_d, real_scores, fake_scores = outputs
@@ -281,6 +288,10 @@ class AdversarialStep(nn.Cell):
     def part(self, values, i, n):
         """Rows of the i-th D update, or None where there are no values."""
         return None if values is None else values[i * n : (i + 1) * n]
+
+    def given(self, labels, draw):
+        """What the judge gets beside the images."""
+        return labels if draw is None else (labels, draw)
 
 
 def name_optimizer_parameters(optimizer: nn.Optimizer, name: str) -> None:

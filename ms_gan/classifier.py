@@ -75,7 +75,9 @@ class Classifier(nn.Cell):
         return self.head(features), features
 
 
-class _WithLoss(nn.Cell):
+class WithLoss(nn.Cell):
+    """Mean cross-entropy of a classifier; inputs: x [N, C, H, W], labels int32 [N]."""
+
     def __init__(self, classifier: nn.Cell):
         super().__init__(auto_prefix=False)
         self.classifier = classifier
@@ -149,7 +151,7 @@ def train(
     batches = data.Batches(dataset, min(TRAINING_BATCH, len(dataset)), seed=seed)
     steps = epochs * batches.steps_per_epoch
     optimizer = nn.Adam(classifier.trainable_params(), learning_rate=Ramp(lr, 0.0, steps))
-    update = nn.TrainOneStepCell(_WithLoss(classifier), optimizer)
+    update = nn.TrainOneStepCell(WithLoss(classifier), optimizer)
     update.set_train()
     start, losses = time.monotonic(), []
     for index in range(steps):

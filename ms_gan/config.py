@@ -159,6 +159,7 @@ class Config:
     model: Part = field(default_factory=lambda: Part("gan"))
     loss: Part = field(default_factory=lambda: Part("non_saturating"))
     regularizer: Part | None = None
+    augment: Part | None = None  # of what the discriminator sees
     optimizer: Optimizer = field(default_factory=Optimizer)
     train: Train = field(default_factory=lambda: Train(epochs=200))
     every: Every = field(default_factory=Every)

@@ -19,14 +19,18 @@ def latents(seed: int, num: int, latent_dim: int) -> np.ndarray:
 
 
 def training_noise(
-    seed: int, step: int, num: int, latent_dim: int
-) -> tuple[np.ndarray, np.ndarray]:
+    seed: int, step: int, num: int, latent_dim: int, draws: int = 0
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The randomness of one training step, a function of (seed, step).
 
-    Latents float32 [num, latent_dim], N(0, 1), and float32 [num], uniform in [0, 1).
+    Latents float32 [num, latent_dim], N(0, 1); float32 [num] and [num, draws], uniform in [0, 1).
     """
     rng = np.random.default_rng([seed, TRAINING, step])
-    return rng.standard_normal((num, latent_dim), np.float32), rng.random(num, np.float32)
+    return (
+        rng.standard_normal((num, latent_dim), np.float32),
+        rng.random(num, np.float32),
+        rng.random((num, draws), np.float32),
+    )
 
 
 def class_labels(num: int, num_classes: int, label: int | None = None) -> np.ndarray | None:

@@ -26,6 +26,7 @@ class TrainState:
     averaged: bool
     num_classes: int  # of conditional nets, which take labels; 0: unconditional
     uniform: bool  # the regularizer wants random numbers from the host
+    draws: int  # random numbers that the augmentation wants for each image; 0: none
     latent_dim: int
     meta: dict[str, Any]  # goes into every checkpoint
 

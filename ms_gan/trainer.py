@@ -95,12 +95,13 @@ def update(state: TrainState, batches: Any, seed: int, d_steps: int, same_latent
     parts = [batches.at(state.step * d_steps + i) for i in range(d_steps)]
     real, labels = (x[0] if d_steps == 1 else np.concatenate(x) for x in zip(*parts, strict=True))
     num = batches.batch_size * (d_steps + (not same_latents))
-    z, uniform = sampling.training_noise(seed, state.step, num, state.latent_dim)
+    z, uniform, draw = sampling.training_noise(seed, state.step, num, state.latent_dim, state.draws)
     return state.update(
         Tensor(real),
         Tensor(z),
         Tensor(labels) if state.num_classes else None,
         Tensor(uniform[: len(real)]) if state.uniform else None,
+        Tensor(draw[: len(real)]) if state.draws else None,
     )
 
 

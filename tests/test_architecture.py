@@ -25,6 +25,7 @@ RANKS = {
     "data": 4,
     "losses": 4,
     "regularizers": 4,
+    "augmentations": 4,
     "optimizers": 4,
     "schedules": 4,
     "models.layers": 4,

@@ -352,6 +352,7 @@ BAD_RECIPES = {
     "no option": (["model.latent_dimm=4"], "did you mean 'latent_dim'?"),
     "no loss": (["loss=hinges"], "no loss called 'hinges'", "did you mean 'hinge'?"),
     "no regularizer": (["regularizer=r3"], "no regularizer called 'r3'"),
+    "no augmentation": (["augment=diff_augmant"], "augment.name", "did you mean 'diff_augment'?"),
     "wrong device": (["runtime.device=TPU"], "runtime.device: expected one of"),
     "absent device": (["runtime.device=Ascend"], "runtime.device: Ascend"),
     "batch too large": (["data.batch_size=4000"], "batch_size 4000", "1 to 1797"),

@@ -57,7 +57,7 @@ def test_latents_are_standard_normal():
 
 
 def test_training_noise():
-    z, uniform = sampling.training_noise(0, 7, 64, 10)
+    z, uniform, _ = sampling.training_noise(0, 7, 64, 10)
     again = sampling.training_noise(0, 7, 64, 10)
     np.testing.assert_array_equal(z, again[0])
     np.testing.assert_array_equal(uniform, again[1])
