@@ -54,12 +54,13 @@ def kernels(config, folder: Path) -> dict[str, dict[str, float]]:
     size, batch = config.data.size or 28, config.data.batch_size * config.train.d_steps
     state = build.build_training(config, (1, size, size), 10, {})
     num = batch if config.train.same_latents else batch + config.data.batch_size
-    z, uniform = sampling.training_noise(0, 0, num, state.latent_dim)
+    z, uniform, draw = sampling.training_noise(0, 0, num, state.latent_dim, state.draws)
     inputs = (
         ms.Tensor(np.random.default_rng(0).uniform(-1, 1, (batch, 1, size, size)), ms.float32),
         ms.Tensor(z),
         ms.Tensor(np.arange(batch, dtype=np.int32) % 10) if state.num_classes else None,
         ms.Tensor(uniform[:batch]) if state.uniform else None,
+        ms.Tensor(draw[:batch]) if state.draws else None,
     )
     state.update(*inputs)[1].asnumpy()  # compiles
     handler = tensorboard_trace_handler(str(folder))
