@@ -69,11 +69,11 @@ def evaluate(
             f"{least} images cannot be compared; expected more than {NEIGHBOURS}, "
             "better some thousand"
         )
-    shares = np.bincount(train.labels, minlength=train.num_classes) / len(train)
+    shares = train.class_shares
     reference = clf.predict(classifier, test.images)[0]
     rows = some_rows(len(train), num_real)
     real = clf.predict(classifier, train.images[rows])
-    labels = sampling.class_labels(num, generator.num_classes)
+    labels = sampling.class_labels(num, generator.num_classes, shares=shares)
     fake = sampled_features(generator, latent_dim, classifier, labels, num=num, seed=seed)
     generated = measure(reference, *fake, shares)
     if labels is not None and generator.num_classes == classifier.num_classes:

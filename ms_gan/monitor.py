@@ -51,7 +51,7 @@ class Monitor:
         self.classifier, self.seed, self.say = classifier, seed, say
         self.num = min(num, len(train))
         self.rows = [dict(row) for row in rows if DISTANCE in row]
-        self.shares = np.bincount(train.labels, minlength=train.num_classes) / len(train)
+        self.shares = train.class_shares
         images = test.images[evaluator.some_rows(len(test), min(num, len(test)))]
         self.reference = clf.predict(classifier, images, host=True)[0]
         images = train.images[evaluator.some_rows(len(train), self.num)]
@@ -67,7 +67,7 @@ class Monitor:
         self, step: int, generator: nn.Cell, latent_dim: int, row: Mapping[str, Any]
     ) -> dict[str, Any]:
         """What the log gets at this step beside `row`, which holds the mean scores."""
-        labels = sampling.class_labels(self.num, generator.num_classes)
+        labels = sampling.class_labels(self.num, generator.num_classes, shares=self.shares)
         found = evaluator.sampled_features(
             generator, latent_dim, self.classifier, labels, num=self.num, seed=self.seed, host=True
         )

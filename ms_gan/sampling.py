@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from mindspore import Tensor, nn
 
 BATCH = 64  # every forward pass has this size: one compilation, the same bits for any number
 FIXED, TRAINING = 1, 2  # streams of latents that never meet
+STOPS, FRAMES = 8, 12  # latents of a walk, pictures from one to the next
 
 
 def latents(seed: int, num: int, latent_dim: int) -> np.ndarray:
@@ -33,14 +36,32 @@ def training_noise(
     )
 
 
-def class_labels(num: int, num_classes: int, label: int | None = None) -> np.ndarray | None:
-    """Labels int32 [num] for a generator of `num_classes`: one class, or all of them in turn.
+def class_labels(
+    num: int,
+    num_classes: int,
+    label: int | None = None,
+    shares: Sequence[float] | None = None,
+) -> np.ndarray | None:
+    """Labels int32 [num] for a generator of `num_classes`; None if it is unconditional (0).
 
-    None for an unconditional generator (0 classes).
+    Args:
+        label: the only class; None: all of them in turn.
+        shares: [num_classes], how often each class is due; None: equally often. Whatever `num`
+            is, each class stays about as frequent as its share, and the first labels do not depend
+            on `num`.
     """
     if num_classes == 0:
         return None
-    return (np.arange(num) % num_classes if label is None else np.full(num, label)).astype(np.int32)
+    if label is not None:
+        return np.full(num, label, np.int32)
+    if shares is None:
+        return (np.arange(num) % num_classes).astype(np.int32)
+    due, labels = np.zeros(num_classes), np.empty(num, np.int32)
+    for i in range(num):
+        due += shares
+        labels[i] = due.argmax()
+        due[labels[i]] -= 1.0
+    return labels
 
 
 def generate(
@@ -63,7 +84,9 @@ def generate(
     return np.clip(np.concatenate(images), -1.0, 1.0)
 
 
-def interpolation(seed: int, latent_dim: int, *, stops: int = 8, frames: int = 12) -> np.ndarray:
+def interpolation(
+    seed: int, latent_dim: int, *, stops: int = STOPS, frames: int = FRAMES
+) -> np.ndarray:
     """A closed walk through `stops` random latents, float32 [stops * frames, latent_dim].
 
     Spherical interpolation keeps the length that Gaussian latents have (White 2016,

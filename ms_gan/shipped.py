@@ -6,9 +6,9 @@ import hashlib
 from pathlib import Path
 
 ASSETS = Path(__file__).resolve().parent / "assets"
-GENERATORS = {  # name -> file in ASSETS; its README.md, the model card, says what each one is
+GENERATORS = {  # name -> file in ASSETS, the best first; README.md there is the model card
     "mnist": "mnist_generator.ckpt",
-    "mnist-conditional": "mnist_conditional_generator.ckpt",
+    "mnist-unconditional": "mnist_unconditional_generator.ckpt",
     "mnist-tutorial": "mnist_tutorial_generator.ckpt",
 }
 

@@ -161,3 +161,18 @@ def test_interpolation_on_a_line(stops):
     assert np.isfinite(walk).all()
     np.testing.assert_allclose(walk[::4], sampling.latents(0, stops, 1), atol=1e-6)
     assert abs(walk).max() <= abs(sampling.latents(0, stops, 1)).max() + 1e-6
+
+
+def test_labels_follow_the_shares():
+    shares = np.array([0.1, 0.25, 0.0, 0.65])
+    labels = sampling.class_labels(2000, 4, shares=shares)
+    assert labels.dtype == np.int32
+    np.testing.assert_array_equal(np.bincount(labels, minlength=4), 2000 * shares)
+    seen = np.cumsum(np.eye(4)[labels], axis=0)
+    behind = np.arange(1, 2001)[:, None] * shares - seen
+    assert np.abs(behind).max() <= 1.0 and seen[-1, 2] == 0
+    np.testing.assert_array_equal(sampling.class_labels(37, 4, shares=shares), labels[:37])
+    equal = sampling.class_labels(50, 10, shares=np.full(10, 0.1))
+    assert np.bincount(equal).tolist() == [5] * 10
+    assert sampling.class_labels(3, 4, 2, shares).tolist() == [2, 2, 2]
+    assert sampling.class_labels(3, 0, shares=shares) is None

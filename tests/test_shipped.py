@@ -57,7 +57,7 @@ def test_nothing_is_listed_that_is_not_there():
 @pytest.mark.parametrize("name, file", GENERATORS)
 def test_they_are_what_their_names_say(name, file):
     generator, latent_dim, meta = build.load_generator(shipped.ASSETS / file)
-    assert generator.num_classes == (10 if name == "mnist-conditional" else 0)
+    assert generator.num_classes == (10 if name == "mnist" else 0)
     assert meta["data"] == "mnist" and meta["image_shape"] == [1, 28, 28]
     labels = sampling.class_labels(64, generator.num_classes)
     images = sampling.generate(generator, sampling.latents(1, 64, latent_dim), labels)
@@ -84,10 +84,8 @@ def test_the_best_one_is_the_one_without_a_name(tmp_path):
 
 
 def test_labels_are_obeyed(tmp_path):
-    """The classifier reads the digit that was asked for; `--label` takes the conditional one."""
-    generator, latent_dim, _ = build.load_generator(
-        shipped.ASSETS / shipped.GENERATORS["mnist-conditional"]
-    )
+    """The classifier reads the digit that was asked for; `--label` needs no checkpoint."""
+    generator, latent_dim, _ = build.load_generator(shipped.ASSETS / shipped.GENERATORS["mnist"])
     labels = sampling.class_labels(640, 10)
     images = sampling.generate(generator, sampling.latents(1, 640, latent_dim), labels)
     net, _ = classifier.load(shipped.ASSETS / classifier.SHIPPED["mnist"])
@@ -110,7 +108,7 @@ def refused(words, capsys):
 
 def test_what_cannot_be_meant(tmp_path, capsys):
     assert "give one" in refused(["--pretrained", "mnist", tmp_path], capsys)
-    assert "takes no labels" in refused(["--pretrained", "mnist", "--label", "3"], capsys)
+    assert "takes no labels" in refused(["--pretrained", "mnist-tutorial", "--label", "3"], capsys)
     assert "expected 0 to 9" in refused(["--label", "10"], capsys)
     with pytest.raises(SystemExit):
         cli.main(["generate", "--pretrained", "imagenet"])

@@ -20,13 +20,14 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     )  # fmt: skip
     generate.add_argument(
         "--pretrained", choices=shipped.GENERATORS,
-        help="a shipped generator (mnist; with --label mnist-conditional)",
+        help="a shipped generator (mnist, the best one, which takes --label)",
     )  # fmt: skip
     generate.add_argument("--num", type=positive, default=64, help="images (%(default)s)")
     generate.add_argument("--seed", type=natural, default=1, help="of the latents (%(default)s)")
     generate.add_argument(
-        "--label", type=natural, help="class, of a conditional generator (all in turn)"
-    )
+        "--label", type=natural,
+        help="class, of a conditional generator (all, as often as in the training data)",
+    )  # fmt: skip
     generate.add_argument("--out", type=Path, default=Path("samples"), help="folder (%(default)s)")
     generate.add_argument(
         "--format", choices=("grid", "png", "npy", "gif"), default="grid",
@@ -47,7 +48,7 @@ def run_generate(arguments: argparse.Namespace) -> int:
     generator, latent_dim, meta = build.load_generator(path)
     check_label(arguments.label, generator.num_classes, path)
     try:
-        written = write_samples(arguments, generator, latent_dim)
+        written = write_samples(arguments, generator, latent_dim, meta)
     except OSError as error:
         raise ConfigError(
             f"{arguments.out}: cannot be written: {error.strerror or error}; "
@@ -59,11 +60,10 @@ def run_generate(arguments: argparse.Namespace) -> int:
 
 
 def source(arguments: argparse.Namespace) -> Path:
-    """The file that was asked for; without one, the shipped generator that fits."""
+    """The file that was asked for; without one, the best generator that comes with the package."""
     path, name = arguments.checkpoint, arguments.pretrained
     if path is None:
-        name = name or ("mnist" if arguments.label is None else "mnist-conditional")
-        return shipped.ASSETS / shipped.GENERATORS[name]
+        return shipped.ASSETS / shipped.GENERATORS[name or "mnist"]
     if name is not None:
         raise ConfigError(f"--pretrained {name}: there is a checkpoint too, {path}; give one")
     return RunDir(path).generator_file if path.is_dir() else path
@@ -81,7 +81,9 @@ def check_label(label: int | None, num_classes: int, path: Path) -> None:
         raise ConfigError(f"--label: expected 0 to {num_classes - 1}, got {label}")
 
 
-def write_samples(arguments: argparse.Namespace, generator: Any, latent_dim: int) -> Path | str:
+def write_samples(
+    arguments: argparse.Namespace, generator: Any, latent_dim: int, meta: dict[str, Any]
+) -> Path | str:
     """Make the images and write them in the wanted format; return what was written."""
     import io
 
@@ -91,10 +93,14 @@ def write_samples(arguments: argparse.Namespace, generator: Any, latent_dim: int
 
     num, seed, out = arguments.num, arguments.seed, arguments.out
     if arguments.format == "gif":
-        z = sampling.interpolation(seed, latent_dim)
+        num, z = sampling.STOPS, sampling.interpolation(seed, latent_dim)
     else:
         z = sampling.latents(seed, num, latent_dim)
-    labels = sampling.class_labels(len(z), generator.num_classes, arguments.label)
+    labels = sampling.class_labels(
+        num, generator.num_classes, arguments.label, meta.get("class_shares")
+    )
+    if labels is not None:
+        labels = labels.repeat(len(z) // num)  # a walk changes its class at every stop
     images = sampling.generate(generator, z, labels)
     out.mkdir(parents=True, exist_ok=True)
     if arguments.format == "grid":

@@ -60,7 +60,10 @@ def run_train(arguments: argparse.Namespace) -> int:
     say(f"data: {dataset.name}, {len(dataset)} images {shape} ({dataset.source})")
     state = build.build_training(
         config, dataset.image_shape, dataset.num_classes,
-        {"ms_gan": __version__, "data": dataset.name, "classes": list(dataset.classes)},
+        {
+            "ms_gan": __version__, "data": dataset.name, "classes": list(dataset.classes),
+            "class_shares": dataset.class_shares.tolist(),
+        },
     )  # fmt: skip
     if arguments.dry_run:
         say(cfg.dump(config).rstrip())

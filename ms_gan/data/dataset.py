@@ -44,6 +44,11 @@ class Dataset:
         """Number of classes; 0 when unlabelled."""
         return len(self.classes)
 
+    @property
+    def class_shares(self) -> np.ndarray:
+        """float64 [num_classes]: how much of the data each class is."""
+        return np.bincount(self.labels, minlength=self.num_classes)[: self.num_classes] / len(self)
+
 
 def read_bytes(path: Path) -> bytes:
     try:
