@@ -34,13 +34,14 @@ def net():
 def run(tmp_path_factory, mnist_root):
     """A run of two steps on the real MNIST."""
     folder = tmp_path_factory.mktemp("runs") / "tiny"
-    return train(folder, "data.name=mnist", f"data.root={mnist_root}")
+    return train(folder, "-c", "gan_mnist", "data.name=mnist", f"data.root={mnist_root}")
 
 
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory):
     """A run of two steps on the embedded digits."""
-    return train(tmp_path_factory.mktemp("runs") / "digits", "data.name=digits")
+    folder = tmp_path_factory.mktemp("runs") / "digits"
+    return train(folder, "-c", "gan_mnist", "data.name=digits")
 
 
 def refused(words, capsys):

@@ -4,6 +4,7 @@ Counted, not timed. The tables are what the project does now: who makes a number
 smaller one here, who makes it larger says why.
 """
 
+import gc
 import json
 import os
 import subprocess
@@ -20,7 +21,7 @@ from ms_gan.data.dataset import Dataset
 from tests.conftest import ROOT
 
 # Kernels launched in one update (python -m benchmarks.kernels RECIPE).
-KERNELS = {"gan_mnist": 335, "default": 500, "dcgan28_mnist": 225}
+KERNELS = {"gan_mnist": 335, "default": 545, "dcgan28_mnist": 225}
 
 # Float32 or int32 numbers that go to the device in one step: for each image, and for each row of
 # latents. A conditional net adds the label, a gradient penalty on mixed images a uniform number.
@@ -69,6 +70,7 @@ def test_each_cell_is_compiled_once(recipe, options, compiled, tmp_path, capsys)
         assert cli.main([*command, f"train.steps={steps}"]) == 0
         assert sorted(compiled) == ["AdversarialStep", "Generator"], f"up to step {steps}"
         compiled.clear()
+    gc.collect()  # MindSpore forgets the shapes of all Cells when one goes
     words = ["generate", str(run / "generator.ckpt"), "--out", str(tmp_path / "new")]
     assert cli.main([*words, "--num", "70"]) == 0  # not a multiple of the batch
     assert compiled == ["Generator"]
