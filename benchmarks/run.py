@@ -82,7 +82,7 @@ def measure_all(arguments: argparse.Namespace) -> dict[str, Any]:
             turn = number % len(ways)
             for way in ways[turn:] + ways[:turn]:  # another one is first in every round
                 slow = any(one.get(way, {}).get("process_s", 0) > SLOW for one in systems[name])
-                if slow and number >= SLOW_ROUNDS and way == "tutorial":
+                if slow and number >= SLOW_ROUNDS:
                     continue
                 if way == "tutorial" and not SYSTEMS[name].tutorial:
                     continue
