@@ -53,6 +53,17 @@ def test_batch_norm_equals_mindspore(rows, rng):
     np.testing.assert_allclose(ours(x).asnumpy(), theirs(x).asnumpy(), rtol=1e-5, atol=1e-5)
 
 
+def test_leaky_relu_to_the_bit():
+    x = np.float32([-np.inf, -3e38, -2.5, -1e-20, 0.0, 1e-20, 2.5, 3e38, np.inf])
+    net = ForwardAndBack(LeakyReLU(0.2))
+    assert net.net.fast
+    y, (dx, _) = net(Tensor(x), Tensor(np.full_like(x, 3.0)))
+    slope = np.where(x > 0, np.float32(1.0), np.float32(0.2))
+    assert y.asnumpy().tobytes() == (x * slope).tobytes()
+    assert dx[0].asnumpy().tobytes() == (3 * slope).tobytes()
+    assert np.isnan(net(Tensor(x * np.nan), Tensor(x))[0].asnumpy()).all()  # not hidden
+
+
 @pytest.mark.parametrize("make", [lambda: LeakyReLU(0.2), lambda: BatchNorm1d(12)])
 def test_native_layers_are_mindspores(make, rng):
     fast = ForwardAndBack(make().set_train())

@@ -11,6 +11,7 @@ import pytest
 import mindspore as ms
 from mindspore import Parameter, Tensor, nn, ops
 
+from ms_gan.models.layers import LeakyReLU
 from ms_gan.regularizers import (
     PENALTIES,
     R1,
@@ -57,13 +58,6 @@ class LabelledLinear(Linear):
         return (x * self.w).reshape((x.shape[0], -1)).sum(axis=1) * labels.astype(ms.float32)
 
 
-class Leaky(nn.Cell):
-    """LeakyReLU from a ReLU, as in the networks of the package."""
-
-    def construct(self, x):
-        return 0.2 * x + 0.8 * ops.relu(x)
-
-
 class Tail(nn.Cell):
     """Layers, then a smooth head: scores [N], with a curvature that every layer takes part in."""
 
@@ -101,7 +95,7 @@ LAYERS = {
     "strided_conv": lambda: ([conv(1, 2, 4, 2)], 8),
     "transposed_conv": lambda: ([conv(1, 2, 4, 2), deconv(2, 1)], 16),
     "leaky_relu": lambda: ([conv(1, 2, 4, 2), nn.LeakyReLU(0.2)], 8),
-    "leaky_pair": lambda: ([conv(1, 2, 4, 2), Leaky()], 8),
+    "leaky_slopes": lambda: ([conv(1, 2, 4, 2), LeakyReLU(0.2)], 8),
     "spectral_norm": lambda: ([SpectralNorm(conv(1, 2, 4, 2)), nn.Tanh()], 8),
 }
 
