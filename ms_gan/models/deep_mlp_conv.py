@@ -1,7 +1,10 @@
 """A deep fully connected generator against a convolutional discriminator.
 
 No paper: a pair of teaching texts. Goodfellow et al. 2014, arXiv:1406.2661 (dense generator) with
-the strided convolutions of Radford et al. 2015, arXiv:1511.06434, in D; no normalisation layers.
+the strided convolutions of Radford et al. 2015, arXiv:1511.06434, in D. There are no normalisation
+layers, so weights start with the variance that LeakyReLU needs (He et al. 2015, arXiv:1502.01852,
+equation 15) and biases at 0: with MindSpore's initial weights each layer of G loses most of what
+the latents say, and all images are one.
 """
 
 from __future__ import annotations
@@ -9,10 +12,12 @@ from __future__ import annotations
 from math import prod
 
 from mindspore import nn
+from mindspore.common.initializer import HeUniform
 
 from ms_gan.models.layers import LeakyReLU, check_size, flatten, positive
 
 SIZES = "28x28 and larger"
+SLOPE = 0.2  # of LeakyReLU
 
 
 class Generator(nn.Cell):
@@ -43,9 +48,9 @@ class Generator(nn.Cell):
         layers = []
         previous = latent_dim
         for width in g_widths:  # [N, 100] -> 128 -> 256 -> 512 -> 1024 -> [N, 1024]
-            layers += [nn.Dense(previous, width, has_bias=True), LeakyReLU(0.2)]
+            layers += [_dense(previous, width), LeakyReLU(SLOPE)]
             previous = width
-        layers.append(nn.Dense(previous, prod(image_shape), has_bias=True))  # -> [N, 784]
+        layers.append(_dense(previous, prod(image_shape)))  # -> [N, 784]
         layers.append(nn.Tanh())
         self.model = nn.SequentialCell(layers)
 
@@ -80,13 +85,22 @@ class Discriminator(nn.Cell):
             # -> [N, 256, 4, 4] -> [N, 512, 2, 2] -> [N, 1024, 1, 1]
             layers.append(
                 nn.Conv2d(
-                    previous, channels, kernel_size=5, stride=2, pad_mode="same", has_bias=True
+                    previous, channels, kernel_size=5, stride=2, pad_mode="same", has_bias=True,
+                    weight_init=_initial(), bias_init="zeros",
                 )
-            )
-            layers.append(LeakyReLU(0.2))
+            )  # fmt: skip
+            layers.append(LeakyReLU(SLOPE))
             previous, height, width = channels, (height + 1) // 2, (width + 1) // 2
         self.model = nn.SequentialCell(layers)
-        self.head = nn.Dense(previous * height * width, 1, has_bias=True)  # [N, 1024] -> [N, 1]
+        self.head = _dense(previous * height * width, 1)  # [N, 1024] -> [N, 1]
 
     def construct(self, x, labels=None):
         return self.head(flatten(self.model(x))).reshape((x.shape[0],))  # [N]
+
+
+def _initial() -> HeUniform:
+    return HeUniform(negative_slope=SLOPE)
+
+
+def _dense(previous: int, width: int) -> nn.Dense:
+    return nn.Dense(previous, width, weight_init=_initial(), bias_init="zeros")
