@@ -250,3 +250,15 @@ def test_a_damaged_shipped_classifier(run, tmp_path, capsys, monkeypatch):
         file.seek(1000)
         file.write(b"\xff\x00\xff")
     assert "damaged" in refused([run], capsys)
+
+
+def test_a_shipped_generator_is_evaluated_into_the_current_folder(
+    mnist_root, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    words = ["--pretrained", "mnist-tutorial", "--num", "100", "--data-root", mnist_root]
+    assert cli.main(["evaluate", *words]) == 0
+    name = "mnist_tutorial_generator"
+    files = sorted(path.name for path in tmp_path.iterdir())
+    assert files == [f"{name}.evaluation.json", f"{name}.nearest.png"]
+    assert f"\nwritten to {files[0]}\n" in capsys.readouterr().out

@@ -7,18 +7,19 @@ import os
 from pathlib import Path
 from typing import Any
 
-from ms_gan import runtime
+from ms_gan import runtime, shipped
 from ms_gan.cli.console import (
     DEVICES,
     DownloadProgress,
+    add_generator,
     command,
+    generator_file,
     git_commit,
     natural,
     positive,
     say,
 )
 from ms_gan.config import ConfigError
-from ms_gan.run_dir import RunDir
 from ms_gan.version import __version__
 
 
@@ -37,14 +38,13 @@ def add_parsers(commands: argparse._SubParsersAction) -> None:
     classifier.set_defaults(run=run_train_classifier)
 
     evaluate = commands.add_parser("evaluate", help="measure how near samples are to real images")
-    evaluate.add_argument(
-        "checkpoint", type=Path, metavar="CKPT_OR_RUN", help=".ckpt file or run folder"
-    )
+    add_generator(evaluate)
     evaluate.add_argument("--num", type=positive, default=10_000, help="samples (%(default)s)")
     evaluate.add_argument("--seed", type=natural, default=1, help="of the latents (%(default)s)")
     evaluate.add_argument(
-        "--out", type=Path, metavar="FILE.json", help="(beside the checkpoint: *.evaluation.json)"
-    )
+        "--out", type=Path, metavar="FILE.json",
+        help="(*.evaluation.json beside the checkpoint; of a shipped one, here)",
+    )  # fmt: skip
     evaluate.add_argument(
         "--classifier", type=Path, metavar="FILE", help="of train-classifier (the shipped one)"
     )
@@ -88,12 +88,11 @@ def run_train_classifier(arguments: argparse.Namespace) -> int:
 
 
 def run_evaluate(arguments: argparse.Namespace) -> int:
-    path = arguments.checkpoint
-    if path.is_dir():
-        path = RunDir(path).generator_file
-    out = arguments.out or path.with_suffix(".evaluation.json")
+    path = generator_file(arguments)
+    beside = Path(path.name) if path.parent == shipped.ASSETS else path
+    out = arguments.out or beside.with_suffix(".evaluation.json")
     check_target(out, ".json")
-    picture = (arguments.out or path).with_suffix(".nearest.png")
+    picture = (arguments.out or beside).with_suffix(".nearest.png")
 
     from ms_gan import build, classifier, evaluator, visualise
 

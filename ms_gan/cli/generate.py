@@ -6,22 +6,14 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from ms_gan import runtime, shipped
-from ms_gan.cli.console import DEVICES, natural, positive, say
+from ms_gan import runtime
+from ms_gan.cli.console import DEVICES, add_generator, generator_file, natural, positive, say
 from ms_gan.config import ConfigError
-from ms_gan.run_dir import RunDir
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
     generate = commands.add_parser("generate", help="images from one .ckpt file")
-    generate.add_argument(
-        "checkpoint", nargs="?", type=Path, metavar="CKPT",
-        help=".ckpt file or run folder (a shipped generator)",
-    )  # fmt: skip
-    generate.add_argument(
-        "--pretrained", choices=shipped.GENERATORS,
-        help="a shipped generator (mnist, the best one, which takes --label)",
-    )  # fmt: skip
+    add_generator(generate)
     generate.add_argument("--num", type=positive, default=64, help="images (%(default)s)")
     generate.add_argument("--seed", type=natural, default=1, help="of the latents (%(default)s)")
     generate.add_argument(
@@ -39,7 +31,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 
 def run_generate(arguments: argparse.Namespace) -> int:
-    path = source(arguments)
+    path = generator_file(arguments)
 
     from ms_gan import build
 
@@ -57,16 +49,6 @@ def run_generate(arguments: argparse.Namespace) -> int:
     trained = f" after {meta['step']} steps" if "step" in meta else ""
     say(f"{meta['config']['name']}{trained} -> {written}")
     return 0
-
-
-def source(arguments: argparse.Namespace) -> Path:
-    """The file that was asked for; without one, the best generator that comes with the package."""
-    path, name = arguments.checkpoint, arguments.pretrained
-    if path is None:
-        return shipped.ASSETS / shipped.GENERATORS[name or "mnist"]
-    if name is not None:
-        raise ConfigError(f"--pretrained {name}: there is a checkpoint too, {path}; give one")
-    return RunDir(path).generator_file if path.is_dir() else path
 
 
 def check_label(label: int | None, num_classes: int, path: Path) -> None:

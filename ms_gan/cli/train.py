@@ -219,22 +219,24 @@ def finished(run: RunDir, step: int) -> int:
     if script:
         program = ["bash", str(Path(script).with_name("run_generate.sh"))]
     say(f"complete at step {step}: {run.gif_file}, {run.curves_file}, {run.sample_file(step)}")
-    if run.best_file.is_file():
-        say(best_line(run))
+    if best := best_line(run):
+        say(best)
     say(f"new images: {shlex.join([*program, str(run.generator_file)])}")
     say("train longer with train.steps=…, or anew with --run-dir")
     return 0
 
 
-def best_line(run: RunDir) -> str:
-    from ms_gan import checkpoint
+def best_line(run: RunDir) -> str | None:
+    """Which evaluation of the log best.ckpt comes from."""
     from ms_gan.monitor import DISTANCE
 
-    meta = checkpoint.load(run.best_file)[1]
-    found = meta["evaluation"]
+    rows = [row for row in run.read_log() if DISTANCE in row]
+    if not rows or not run.best_file.is_file():
+        return None
+    best = min(rows, key=lambda row: row[DISTANCE])
     return (
-        f"best at step {meta['step']}: distance {found[DISTANCE]:.2f} (floor {found['floor']:.2f}):"
-        f" {run.best_file}"
+        f"best at step {best['step']}: distance {best[DISTANCE]:.2f} (floor {best['floor']:.2f}): "
+        f"{run.best_file}"
     )
 
 
