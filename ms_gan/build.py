@@ -207,11 +207,16 @@ def load_training(path: str | Path, state: TrainState) -> None:
     state.step = meta["step"]
 
 
-def load_generator(path: str | Path) -> tuple[nn.Cell, int, dict[str, Any]]:
+def load_generator(
+    path: str | Path, *, averaged: bool = True
+) -> tuple[nn.Cell, int, dict[str, Any]]:
     """A generator in inference mode from one .ckpt file alone: (cell, latent_dim, meta data).
 
-    Takes the generator.ckpt of a run, a training checkpoint (its average where it has one), and
-    the Generator*.ckpt of the MindSpore tutorial.
+    Takes the generator.ckpt of a run, a training checkpoint, and the Generator*.ckpt of the
+    MindSpore tutorial.
+
+    Args:
+        averaged: of a training checkpoint that has one, take the moving average of the weights.
     """
     arrays, meta = checkpoint.load(path)
     if meta is None:
@@ -221,7 +226,8 @@ def load_generator(path: str | Path) -> tuple[nn.Cell, int, dict[str, Any]]:
                 f"{path}: not of ms_gan and not a Generator*.ckpt of the MindSpore tutorial"
             )
         meta = {"config": {"name": "tutorial"}, "image_shape": [1, 28, 28], "num_classes": 0}
-    prefix = "average." if any(name.startswith("average.") for name in arrays) else "generator."
+    averaged = averaged and any(name.startswith("average.") for name in arrays)
+    prefix = "average." if averaged else "generator."
     renamed = {"average." + k[len(prefix) :]: v for k, v in arrays.items() if k.startswith(prefix)}
     try:
         config = cfg.from_dict(meta["config"])
