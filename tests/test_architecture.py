@@ -41,6 +41,7 @@ RANKS = {
     "trainer": 9,
     "monitor": 10,
     "cli.console": 10,
+    "cli.source": 10,
     "cli.*": 11,
     "cli": 12,
     "__main__": 13,

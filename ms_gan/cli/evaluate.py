@@ -11,14 +11,13 @@ from ms_gan import runtime, shipped
 from ms_gan.cli.console import (
     DEVICES,
     DownloadProgress,
-    add_generator,
     command,
-    generator_file,
     git_commit,
     natural,
     positive,
     say,
 )
+from ms_gan.cli.source import add_generator, generator_file
 from ms_gan.config import ConfigError
 from ms_gan.version import __version__
 

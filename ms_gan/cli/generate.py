@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from ms_gan import runtime
-from ms_gan.cli.console import DEVICES, add_generator, generator_file, natural, positive, say
+from ms_gan.cli.console import DEVICES, natural, positive, say
+from ms_gan.cli.source import add_generator, generator_file
 from ms_gan.config import ConfigError
 
 
