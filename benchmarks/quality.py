@@ -21,8 +21,11 @@ from typing import Any
 
 import numpy as np
 
+from ms_gan import build, classifier, evaluator, runtime
+from ms_gan.monitor import DISTANCE
+from ms_gan.run_dir import RunDir
+
 WEIGHTS = ("average", "last")  # the moving average of the generator, or its newest weights
-DISTANCE = "frechet_classifier_distance"
 KEPT = (DISTANCE, "precision", "recall", "coverage")
 
 
@@ -39,11 +42,8 @@ def main() -> None:
     for name, run, _, weights in arguments.line:
         if weights not in WEIGHTS:
             options.error(f"{name}: expected average or last, got {weights}")
-        if not (Path(run) / "checkpoints").is_dir():
-            options.error(f"{run}: not a run folder")
-
-    from ms_gan import classifier, runtime
-
+        if not RunDir(run).checkpoint_files():
+            options.error(f"{run}: not a run folder with checkpoints")
     runtime.set_device("auto")
     runtime.set_mode("graph")
     net = classifier.load(classifier.ASSETS / classifier.SHIPPED["mnist"])[0]
@@ -51,7 +51,7 @@ def main() -> None:
     lines, floor = {}, None
     for name, run, milliseconds, weights in arguments.line:
         lines[name] = []
-        for step, path in chosen(Path(run), arguments.points):
+        for step, path in chosen(RunDir(run).checkpoint_files(), arguments.points):
             point, floor = measured(path, weights == "average", net, train, test)
             point = {"step": step, "minutes": step * float(milliseconds) / 60_000, **point}
             lines[name].append(point)
@@ -61,17 +61,14 @@ def main() -> None:
     draw(result, arguments.out)
 
 
-def chosen(run: Path, points: int) -> list[tuple[int, Path]]:
-    """Checkpoints whose steps grow by about the same factor, the last one among them."""
-    files = sorted((int(path.stem.split("_")[1]), path) for path in run.glob("checkpoints/*.ckpt"))
+def chosen(files: list[tuple[int, Path]], points: int) -> list[tuple[int, Path]]:
+    """Those of (step, path) whose steps grow by about the same factor, first and last included."""
     wanted = np.geomspace(files[0][0], files[-1][0], points)
     return sorted({min(files, key=lambda file, w=w: abs(file[0] - w)) for w in wanted})
 
 
 def measured(path: Path, averaged: bool, net: Any, train: Any, test: Any) -> tuple[dict, dict]:
     """What `ms-gan evaluate` gives for the samples and for real images."""
-    from ms_gan import build, evaluator
-
     generator, latent_dim, _ = build.load_generator(path, averaged=averaged)
     result = evaluator.evaluate(generator, latent_dim, net, train, test, num=10_000, seed=1)
     return tuple(

@@ -19,10 +19,15 @@ def checksums() -> dict[str, str]:
     return {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
 
 
+def owns(path: str | Path) -> bool:
+    """Whether it lies where the shipped files lie."""
+    return Path(path).resolve().parent == ASSETS
+
+
 def damage(path: str | Path) -> str | None:
     """What is wrong with a shipped file, in one line; None if nothing is, or it is not of ours."""
     path = Path(path)
-    if path.resolve().parent != ASSETS:
+    if not owns(path):
         return None
     restore = "restore it with git checkout or install the package again"
     if not path.is_file():

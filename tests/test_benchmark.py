@@ -10,7 +10,7 @@ import pytest
 
 from mindspore import Tensor
 
-from benchmarks import run
+from benchmarks import quality, run
 from benchmarks.floor import update_operations
 from benchmarks.measure import milliseconds
 from benchmarks.systems import SYSTEMS
@@ -177,3 +177,10 @@ def test_a_short_run(tmp_path):
     median = f"{result['summary']['mlp']['bare']['median']:.1f}"
     rows = [row.split("  ", 1) for row in done.stdout.splitlines()]
     assert any(row[0] == "ms_gan bare step" and median in row[1] for row in rows)
+
+
+def test_the_points_of_a_curve_grow_by_a_factor():
+    files = [(step, f"{step}.ckpt") for step in range(10, 1010, 10)]
+    chosen = quality.chosen(files, 3)
+    assert chosen == [(10, "10.ckpt"), (100, "100.ckpt"), (1000, "1000.ckpt")]
+    assert quality.chosen(files[:2], 8) == files[:2]

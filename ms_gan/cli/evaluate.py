@@ -88,7 +88,7 @@ def run_train_classifier(arguments: argparse.Namespace) -> int:
 
 def run_evaluate(arguments: argparse.Namespace) -> int:
     path = generator_file(arguments)
-    beside = Path(path.name) if path.parent == shipped.ASSETS else path
+    beside = Path(path.name) if shipped.owns(path) else path
     out = arguments.out or beside.with_suffix(".evaluation.json")
     check_target(out, ".json")
     picture = (arguments.out or beside).with_suffix(".nearest.png")
