@@ -47,16 +47,17 @@ def main() -> None:
     runtime.set_device("auto")
     runtime.set_mode("graph")
     net = classifier.load(classifier.ASSETS / classifier.SHIPPED["mnist"])[0]
-    train, test = classifier.splits("mnist")
-    lines, floor = {}, None
+    real = evaluator.RealImages(net, *classifier.splits("mnist"), num=10_000)
+    lines = {}
     for name, run, milliseconds, weights in arguments.line:
         lines[name] = []
         for step, path in chosen(RunDir(run).checkpoint_files(), arguments.points):
-            point, floor = measured(path, weights == "average", net, train, test)
-            point = {"step": step, "minutes": step * float(milliseconds) / 60_000, **point}
+            generator, latent_dim, _ = build.load_generator(path, averaged=weights == "average")
+            point = {"step": step, "minutes": step * float(milliseconds) / 60_000,
+                     **kept(real.judge(generator, latent_dim, seed=1))}  # fmt: skip
             lines[name].append(point)
             print(f"{name}, {point['minutes']:.1f} min: {point}", flush=True)
-    result = {"floor": floor, "lines": lines}
+    result = {"floor": kept(real.floor), "lines": lines}
     arguments.out.with_suffix(".json").write_text(json.dumps(result, indent=2) + "\n")
     draw(result, arguments.out)
 
@@ -67,13 +68,8 @@ def chosen(files: list[tuple[int, Path]], points: int) -> list[tuple[int, Path]]
     return sorted({min(files, key=lambda file, w=w: abs(file[0] - w)) for w in wanted})
 
 
-def measured(path: Path, averaged: bool, net: Any, train: Any, test: Any) -> tuple[dict, dict]:
-    """What `ms-gan evaluate` gives for the samples and for real images."""
-    generator, latent_dim, _ = build.load_generator(path, averaged=averaged)
-    result = evaluator.evaluate(generator, latent_dim, net, train, test, num=10_000, seed=1)
-    return tuple(
-        {key: round(result[part][key], 3) for key in KEPT} for part in ("generated", "floor")
-    )
+def kept(values: dict[str, Any]) -> dict[str, float]:
+    return {key: round(values[key], 3) for key in KEPT}
 
 
 def draw(result: dict[str, Any], path: Path) -> None:

@@ -104,14 +104,7 @@ def split(whole: data.Dataset, **options: Any) -> tuple[data.Dataset, data.Datas
         return whole, data.load(whole.name, **options, split="test")
     order = np.random.default_rng([_SPLIT_TAG]).permutation(len(whole))
     held_out = -(-len(whole) // HELD_OUT)
-    return _rows(whole, np.sort(order[held_out:])), _rows(whole, np.sort(order[:held_out]))
-
-
-def _rows(dataset: data.Dataset, rows: np.ndarray) -> data.Dataset:
-    return data.Dataset(
-        dataset.name, dataset.images[rows], dataset.labels[rows], dataset.classes, dataset.source,
-        dataset.md5,
-    )  # fmt: skip
+    return whole.take(np.sort(order[held_out:])), whole.take(np.sort(order[:held_out]))
 
 
 def shifted(x: np.ndarray, rng: np.random.Generator, most: int = SHIFT) -> np.ndarray:

@@ -43,44 +43,63 @@ class EvaluationError(UserError, ValueError):
     """A generator that cannot be compared with these data."""
 
 
-def evaluate(
-    generator: nn.Cell,
-    latent_dim: int,
-    classifier: clf.Classifier,
-    train: data.Dataset,
-    test: data.Dataset,
-    *,
-    num: int,
-    seed: int,
-) -> dict[str, Any]:
-    """All metrics of `num` samples against the test images, and of as many training images.
+class RealImages:
+    """Test images, measured once; any number of generators can be compared with them.
 
-    Returns:
-        {"generated": {key: number, "shares": [K]}, "floor": the same, "reference_shares": [K]}
-        with the keys of ROWS. The floor depends on `num`, not on the generator or the seed.
+    Args:
+        classifier: its features are compared.
+        train, test: as `classifier.splits` gives them.
+        num: samples of each generator, and training images for the floor (if there are as many).
+        host: let the classifier run with NumPy.
+
+    Attributes:
+        floor: what `judge` gives, of training images. It depends on `num`, not on a generator.
+        shares: float64 [K], how often each class occurs in the training images.
 
     Raises:
         UserError: fewer samples or images than neighbours, or images of another shape or range.
     """
-    num_real = min(num, len(train))
-    least = min(num_real, len(test))
-    if least <= NEIGHBOURS:
-        raise EvaluationError(
-            f"{least} images cannot be compared; expected more than {NEIGHBOURS}, "
-            "better some thousand"
-        )
-    shares = train.class_shares
-    reference = clf.predict(classifier, test.images)[0]
-    rows = some_rows(len(train), num_real)
-    real = clf.predict(classifier, train.images[rows])
-    labels = sampling.class_labels(num, generator.num_classes, shares=shares)
-    fake = sampled_features(generator, latent_dim, classifier, labels, num=num, seed=seed)
-    generated = measure(reference, *fake, shares)
-    if labels is not None and generator.num_classes == classifier.num_classes:
-        generated["label_accuracy"] = float(np.mean(fake[1].argmax(axis=1) == labels))
-    floor = measure(reference, *real, shares)
-    floor["label_accuracy"] = float(np.mean(real[1].argmax(axis=1) == train.labels[rows]))
-    return {"generated": generated, "floor": floor, "reference_shares": shares.tolist()}
+
+    def __init__(
+        self,
+        classifier: clf.Classifier,
+        train: data.Dataset,
+        test: data.Dataset,
+        *,
+        num: int,
+        host: bool = False,
+    ):
+        least = min(num, len(train), len(test))
+        if least <= NEIGHBOURS:
+            raise EvaluationError(
+                f"{least} images cannot be compared; expected more than {NEIGHBOURS}, "
+                "better some thousand"
+            )
+        self.classifier, self.num, self.host = classifier, num, host
+        self.shares = train.class_shares
+        self.features = clf.predict(classifier, test.images, host=host)[0]
+        real = train.take(some_rows(len(train), min(num, len(train))))
+        self.floor = self._measure(clf.predict(classifier, real.images, host=host), real.labels)
+
+    def judge(self, generator: nn.Cell, latent_dim: int, *, seed: int) -> dict[str, Any]:
+        """All metrics of the samples that `generate --seed` makes: {key of ROWS: number,
+        "shares": [K]}.
+        """
+        labels = sampling.class_labels(self.num, generator.num_classes, shares=self.shares)
+        found = sampled_features(
+            generator, latent_dim, self.classifier, labels,
+            num=self.num, seed=seed, host=self.host,
+        )  # fmt: skip
+        same_classes = generator.num_classes == self.classifier.num_classes
+        return self._measure(found, labels if same_classes else None)
+
+    def _measure(
+        self, found: tuple[np.ndarray, np.ndarray], labels: np.ndarray | None
+    ) -> dict[str, Any]:
+        values = measure(self.features, *found, self.shares)
+        if labels is not None:
+            values["label_accuracy"] = float(np.mean(found[1].argmax(axis=1) == labels))
+        return values
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from mindspore import nn
 
 from ms_gan import classifier as clf
-from ms_gan import data, evaluator, sampling
+from ms_gan import data, evaluator
 
 NUM = 2000  # samples, test images and training images (for the floor)
 DISTANCE = "frechet_classifier_distance"
@@ -48,17 +46,16 @@ class Monitor:
         num: int = NUM,
         say: Callable[[str], None] = lambda line: None,
     ):
-        self.classifier, self.seed, self.say = classifier, seed, say
-        self.num = min(num, len(train))
+        self.seed, self.say = seed, say
         self.rows = [dict(row) for row in rows if DISTANCE in row]
-        self.shares = train.class_shares
-        images = test.images[evaluator.some_rows(len(test), min(num, len(test)))]
-        self.reference = clf.predict(classifier, images, host=True)[0]
-        images = train.images[evaluator.some_rows(len(train), self.num)]
-        floor = self._measure(*clf.predict(classifier, images, host=True))
+        some = test.take(evaluator.some_rows(len(test), min(num, len(test))))
+        self.real = evaluator.RealImages(
+            classifier, train, some, num=min(num, len(train)), host=True
+        )
+        floor = logged(self.real.floor)
         self.floor = floor[DISTANCE]
         say(
-            f"evaluation: {self.num} samples against {len(self.reference)} test images; the floor "
+            f"evaluation: {self.real.num} samples against {len(some)} test images; the floor "
             f"(real images): distance {self.floor:.2f}, precision {floor['precision']:.2f}, "
             f"recall {floor['recall']:.2f}, coverage {floor['coverage']:.2f}"
         )
@@ -67,18 +64,15 @@ class Monitor:
         self, step: int, generator: nn.Cell, latent_dim: int, row: Mapping[str, Any]
     ) -> dict[str, Any]:
         """What the log gets at this step beside `row`, which holds the mean scores."""
-        labels = sampling.class_labels(self.num, generator.num_classes, shares=self.shares)
-        found = evaluator.sampled_features(
-            generator, latent_dim, self.classifier, labels, num=self.num, seed=self.seed, host=True
-        )
-        values = {**self._measure(*found), "floor": self.floor}
+        found = self.real.judge(generator, latent_dim, seed=self.seed)
+        values = {**logged(found), "floor": self.floor}
         self.say(
             f"step {step}: distance {values[DISTANCE]:.2f}, precision {values['precision']:.2f}, "
             f"recall {values['recall']:.2f}, coverage {values['coverage']:.2f}, "
-            f"{values['classes_seen']} of {len(self.shares)} classes"
+            f"{values['classes_seen']} of {len(self.real.shares)} classes"
         )
         self.rows.append({"step": step, **row, **values})
-        problem = collapse(self.rows, len(self.shares))
+        problem = collapse(self.rows, len(self.real.shares))
         if problem:
             if not any("warning" in earlier for earlier in self.rows[-2:-1]):
                 self.say(f"warning: step {step}: {problem}; see docs/metrics.md")
@@ -96,13 +90,14 @@ class Monitor:
         *earlier, newest = (row[DISTANCE] for row in self.rows)
         return all(newest < distance for distance in earlier)
 
-    def _measure(self, features: np.ndarray, probabilities: np.ndarray) -> dict[str, Any]:
-        values = evaluator.measure(self.reference, features, probabilities, self.shares)
-        values["shares"] = [round(share, 4) for share in values["shares"]]
-        return {
-            key: round(values[key], 6) if isinstance(values[key], float) else values[key]
-            for key in LOGGED
-        }
+
+def logged(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What of an evaluation goes to the log, with as many digits as mean something."""
+    kept = {key: values[key] for key in LOGGED}
+    kept["shares"] = [round(share, 4) for share in kept["shares"]]
+    return {
+        key: round(value, 6) if isinstance(value, float) else value for key, value in kept.items()
+    }
 
 
 def collapse(rows: Sequence[Mapping[str, Any]], num_classes: int) -> str | None:

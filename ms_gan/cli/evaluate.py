@@ -113,9 +113,12 @@ def run_evaluate(arguments: argparse.Namespace) -> int:
             "train one on these data with ms-gan train-classifier"
         )
     say(f"{path}: {arguments.num} samples against {len(test)} test images of {name}")
-    result = evaluator.evaluate(
-        generator, latent_dim, net, train, test, num=arguments.num, seed=arguments.seed
-    )
+    real = evaluator.RealImages(net, train, test, num=arguments.num)
+    result = {
+        "generated": real.judge(generator, latent_dim, seed=arguments.seed),
+        "floor": real.floor,
+        "reference_shares": real.shares.tolist(),
+    }
     found = evaluator.memorisation(
         generator, latent_dim, train, test, num=arguments.num, seed=arguments.seed
     )
