@@ -41,13 +41,6 @@ SUBSET, SHIFTS = 5, 6  # streams of random numbers
 MARKS = ("<!-- table of scripts/data_augmentation.py -->", "<!-- end of the table -->")
 
 
-def rows(dataset, chosen):
-    """The data set of some of its images."""
-    from dataclasses import replace
-
-    return replace(dataset, images=dataset.images[chosen], labels=dataset.labels[chosen])
-
-
 def draw_subset(dataset, size, seed):
     """(a class-balanced subset of `size` images, HELD_OUT of the others, or all if fewer)"""
     each, rest = divmod(size, dataset.num_classes)
@@ -61,7 +54,7 @@ def draw_subset(dataset, size, seed):
         if len(places) <= each:
             raise ValueError(f"--sizes: {size}; there are {len(places)} images of class {label}")
         chosen[places[:each]] = True
-    return rows(dataset, order[chosen]), rows(dataset, order[~chosen][:HELD_OUT])
+    return dataset.take(order[chosen]), dataset.take(order[~chosen][:HELD_OUT])
 
 
 def generate(subset, config):
