@@ -17,7 +17,7 @@ from ms_gan.losses import LOSSES, Loss
 from ms_gan.models import MODELS
 from ms_gan.optimizers import Adam
 from ms_gan.registry import Registry
-from ms_gan.regularizers import REGULARIZERS
+from ms_gan.regularizers import REGULARIZERS, SpectralNorm
 from ms_gan.runtime import set_layers, set_seed
 from ms_gan.schedules import Ramp
 from ms_gan.state import TrainState
@@ -25,6 +25,7 @@ from ms_gan.state import TrainState
 LOSS = Registry("loss", LOSSES)
 AUGMENT = Registry("augment", AUGMENTATIONS)
 REGULARIZER = Registry("regularizer", REGULARIZERS)
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 NO_SECOND_DERIVATIVE = (  # measured: docs/design.md
     "GroupNorm", "InstanceNorm2d", "GELU", "ELU", "AvgPool2d", "MaxPool2d", "ReflectionPad2d",
 )  # fmt: skip
@@ -154,11 +155,12 @@ def build_train_d(
 ) -> tuple[cells.TrainDiscriminatorCell, bool]:
     """The discriminator's one-step cell, and whether it wants random numbers from the host."""
     part = config.regularizer
+    joined = config.runtime.join_batches and judges_alone(judge)
     if part is None:
-        return _train_d(judge, loss, optimizer), False
+        return _train_d(judge, loss, optimizer, joined=joined), False
     if part.name == "weight_clipping":
         clipping = REGULARIZER.build(part, judge.trainable_params())
-        return _train_d(judge, loss, optimizer, constraint=clipping), False
+        return _train_d(judge, loss, optimizer, constraint=clipping, joined=joined), False
     check_penalty(config, judge)
     weight = part.options.get("weight")
     ramp = None
@@ -166,15 +168,24 @@ def build_train_d(
         ramp = build_ramp(weight)
         part = Part(part.name, {**part.options, "weight": 1.0})
     regularizer = REGULARIZER.build(part, judge)
-    step = _train_d(judge, loss, optimizer, regularizer=regularizer, weight=ramp)
+    regularizer.joined = joined and regularizer.joins
+    step = _train_d(
+        judge, loss, optimizer, regularizer=regularizer, weight=ramp, joined=regularizer.joined
+    )
     return step, regularizer.needs_uniform
 
 
-def _train_d(judge, loss, optimizer, *, regularizer=None, weight=None, constraint=None):
+def _train_d(judge, loss, optimizer, *, joined, regularizer=None, weight=None, constraint=None):
     network = cells.DiscriminatorWithLossCell(
-        judge, loss.discriminator, regularizer, weight, optimizer.global_step
+        judge, loss.discriminator, regularizer, weight, optimizer.global_step, joined
     )
     return cells.TrainDiscriminatorCell(network, optimizer, constraint)
+
+
+def judges_alone(discriminator: nn.Cell) -> bool:
+    """Whether one pass over two batches gives the scores and the state of two passes."""
+    mixing = (*BATCH_NORMS, SpectralNorm)  # spectral normalisation iterates once a pass
+    return not any(isinstance(cell, mixing) for _, cell in discriminator.cells_and_names())
 
 
 def check_penalty(config: Config, discriminator: nn.Cell) -> None:
@@ -186,7 +197,7 @@ def check_penalty(config: Config, discriminator: nn.Cell) -> None:
             "of a gradient wrongly"
         )
     for _, cell in discriminator.cells_and_names():
-        if isinstance(cell, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d):
+        if isinstance(cell, BATCH_NORMS):
             raise ConfigError(
                 f"regularizer: '{name}' does not go with BatchNorm in the discriminator, which "
                 "mixes the images of a batch; use model.d_norm=none"

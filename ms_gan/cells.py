@@ -9,6 +9,8 @@ from __future__ import annotations
 import mindspore as ms
 from mindspore import nn, ops
 
+from ms_gan.regularizers import join
+
 
 class GAN(nn.Cell):
     """The pair, as one container that names the parameters."""
@@ -58,6 +60,8 @@ class DiscriminatorWithLossCell(nn.Cell):
         regularizer: Cell (real, fake, labels, uniform) -> scalar that is added, or None.
         weight: Cell (updates so far) -> factor of the regularizer, or None.
         updates: the optimizer's global_step, which `weight` reads.
+        joined: judge both in one pass, fewer and larger kernels; for a discriminator that judges
+            every image alone (no BatchNorm).
 
     Inputs: real, fake float32 [N, C, H, W]; labels int32 [N] or None; uniform float32 [N] or None.
     Outputs: loss scalar, real_scores [N], fake_scores [N].
@@ -70,6 +74,7 @@ class DiscriminatorWithLossCell(nn.Cell):
         regularizer: nn.Cell | None = None,
         weight: nn.Cell | None = None,
         updates: ms.Parameter | None = None,
+        joined: bool = False,
     ):
         super().__init__(auto_prefix=False)
         self.discriminator = discriminator
@@ -77,10 +82,16 @@ class DiscriminatorWithLossCell(nn.Cell):
         self.regularizer = regularizer
         self.weight = weight
         self.updates = updates
+        self.joined = joined
 
     def construct(self, real, fake, labels=None, uniform=None):
-        real_scores = self.discriminator(real, labels)
-        fake_scores = self.discriminator(fake, labels)
+        if self.joined:
+            scores = self.discriminator(*join(real, fake, labels))
+            n = scores.shape[0] // 2
+            real_scores, fake_scores = scores[:n], scores[n:]
+        else:
+            real_scores = self.discriminator(real, labels)
+            fake_scores = self.discriminator(fake, labels)
         loss = self.loss(real_scores, fake_scores)
         if self.regularizer is not None:
             penalty = self.regularizer(real, fake, labels, uniform)
@@ -178,7 +189,7 @@ class TrainGeneratorCell(nn.TrainOneStepCell):
 
 
 class ExponentialMovingAverage(nn.Cell):
-    """average += (1 - d) * (source - average), for weights and BatchNorm statistics alike.
+    """average = d * average + (1 - d) * source, for weights and BatchNorm statistics alike.
 
     d = min(decay, (1 + t) / (10 + t)) after t updates, so that the initial weights are soon
     forgotten.
@@ -199,15 +210,18 @@ class ExponentialMovingAverage(nn.Cell):
         self.average = ms.ParameterTuple(list(average.get_parameters()))
         self.rate = 1.0 - decay
         self.updates = updates
-        self.move = ops.ApplyGradientDescent()  # one kernel: average -= rate * difference
+        # (average - a * source) / (1 + a * l2): with l2 = -1 and a = (d - 1) / d the average moves
+        # in one kernel that reads it in place; a difference would cost a copy of both.
+        self.move = ops.ApplyProximalGradientDescent()
 
     def construct(self, after):
         t = ops.depend(self.updates, after).reshape(()).astype(ms.float32)
         rate = ops.maximum(ms.Tensor(self.rate, ms.float32), 9.0 / (10.0 + t))
+        a = -rate / (1.0 - rate)
         moved = ()
         for i in range(len(self.source)):
             source = ops.depend(self.source[i], after)
-            moved += (self.move(self.average[i], rate, self.average[i] - source),)
+            moved += (self.move(self.average[i], a, 0.0, -1.0, source),)
         return ops.depend(after, moved)
 
 

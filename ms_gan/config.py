@@ -140,13 +140,16 @@ class Runtime:
     mode: str = "graph"  # graph; pynative for debugging
     layers: str = "fast"  # on CPU, from its fast kernels; native: MindSpore's own, for comparison
     share_forward: bool = True  # with train.same_latents: one forward pass of G for both updates
+    join_batches: bool = True  # D judges real and generated images in one pass where it may
     onednn_isa: str = "auto"  # auto: limited where that is faster; default: not limited; or a name
+    onednn_fpmath: str = "strict"  # bf16: factors of products on CPU may be rounded to bfloat16
 
     def __post_init__(self):
         one_of("runtime.layers", self.layers, ("fast", "native"))
         one_of("runtime.device", self.device, ("auto", "Ascend", "GPU", "CPU"))
         one_of("runtime.mode", self.mode, ("graph", "pynative"))
         one_of("runtime.onednn_isa", self.onednn_isa, ("auto", "default", *INSTRUCTION_SETS))
+        one_of("runtime.onednn_fpmath", self.onednn_fpmath, ("strict", "bf16"))
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,22 @@ def require_graph_mode() -> None:
         )
 
 
+def join(real: Tensor, fake: Tensor, labels):
+    """Real and generated images one after the other, [2N, C, H, W], and their labels.
+
+    `labels` is what a discriminator takes beside images: a tensor, a tuple of such values, or None.
+    """
+    return ops.concat((real, fake)), _twice(labels)
+
+
+def _twice(values):
+    if values is None:
+        return None
+    if isinstance(values, tuple):
+        return tuple([_twice(value) for value in values])
+    return ops.concat((values, values))
+
+
 class GradientRegularizer(nn.Cell):
     """A penalty on the gradient of the scores with respect to the images.
 
@@ -45,6 +61,8 @@ class GradientRegularizer(nn.Cell):
     """
 
     needs_uniform: bool = False
+    joins: bool = True  # whether the discriminator may judge real and generated images in one pass
+    joined: bool = False  # whether it does, so that the penalty can share that pass
 
     def __init__(self, discriminator: nn.Cell, *, weight: float) -> None:
         # A wrapper must not rename the discriminator's parameters.
@@ -72,7 +90,7 @@ class GradientRegularizer(nn.Cell):
         gradient = ops.grad(self._summed_scores, grad_position=0, weights=None, has_aux=False)(
             images, labels
         )
-        return gradient.square().reshape((gradient.shape[0], -1)).sum(axis=1)
+        return (gradient * gradient).reshape((gradient.shape[0], -1)).sum(axis=1)
 
 
 class R1(GradientRegularizer):
@@ -80,6 +98,8 @@ class R1(GradientRegularizer):
 
     Mescheder et al. 2018, arXiv:1801.04406, Eq. 9.
     """
+
+    joins = False  # it shares the pass over its own images
 
     def __init__(self, discriminator: nn.Cell, *, weight: float = 10.0) -> None:
         super().__init__(discriminator, weight=weight)
@@ -93,6 +113,8 @@ class R2(GradientRegularizer):
 
     Mescheder et al. 2018, arXiv:1801.04406, Eq. 10.
     """
+
+    joins = False
 
     def __init__(self, discriminator: nn.Cell, *, weight: float = 10.0) -> None:
         super().__init__(discriminator, weight=weight)
@@ -112,6 +134,8 @@ class R1R2(GradientRegularizer):
         super().__init__(discriminator, weight=weight)
 
     def construct(self, real, fake, labels=None, uniform=None):
+        if self.joined:
+            return self.weight * self.squared_gradient_norm(*join(real, fake, labels)).mean()
         real_penalty = self.squared_gradient_norm(real, labels).mean()
         fake_penalty = self.squared_gradient_norm(fake, labels).mean()
         return 0.5 * self.weight * (real_penalty + fake_penalty)

@@ -15,6 +15,7 @@ from pathlib import Path
 from ms_gan.errors import UserError
 
 ISA_VARIABLES = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
+FPMATH_VARIABLE = "ONEDNN_DEFAULT_FPMATH_MODE"
 FULLY_CONNECTED = ("gan",)  # models without a convolution, which may use AVX-512
 
 
@@ -35,6 +36,7 @@ def prepare() -> None:
         check_numpy()
     os.environ.setdefault("GLOG_v", "3")  # errors only: no INFO/WARNING lines from C++
     limit_instruction_set(convolutions=True)
+    set_fpmath("strict")
 
 
 def check_numpy() -> None:
@@ -81,6 +83,25 @@ def limit_is_the_users() -> bool:
     """Whether oneDNN's limit was in the environment before this package came."""
     ours = os.environ.get("MS_GAN_SET_ISA") == "1"
     return not ours and any(name in os.environ for name in ISA_VARIABLES)
+
+
+def set_fpmath(mode: str) -> None:
+    """Choose how exactly oneDNN multiplies float32 on CPU; without effect after `import mindspore`.
+
+    Args:
+        mode: 'strict': in float32; 'bf16': it may round both factors to bfloat16, and sums in
+            float32. CPUs that have no instructions for it go on in float32. What the user's
+            environment says wins.
+    """
+    ours = os.environ.get("MS_GAN_SET_FPMATH") == "1"
+    if FPMATH_VARIABLE in os.environ and not ours:
+        return
+    if mode == "bf16":
+        os.environ[FPMATH_VARIABLE] = "BF16"
+        os.environ["MS_GAN_SET_FPMATH"] = "1"  # so that a child process knows it is not the user's
+    elif ours:
+        os.environ.pop(FPMATH_VARIABLE, None)
+        del os.environ["MS_GAN_SET_FPMATH"]
 
 
 def has_avx512() -> bool:

@@ -95,7 +95,9 @@ def test_graph_equals_pynative_bitwise_or_nearly(rng):
         results.append(values(state))
     runtime.set_mode("graph")
     for name, value in results[0].items():
-        np.testing.assert_allclose(value, results[1][name], rtol=1e-5, atol=1e-7, err_msg=name)
+        # The gradient of a bias in front of BatchNorm is rounding alone; Adam makes it a step.
+        atol = 5e-6 if name in ("generator.model.2.bias", "generator.model.5.bias") else 1e-7
+        np.testing.assert_allclose(value, results[1][name], rtol=1e-5, atol=atol, err_msg=name)
 
 
 def test_each_step_moves_only_its_own_net(rng):

@@ -45,6 +45,7 @@ def run_train(arguments: argparse.Namespace) -> int:
     runtime.limit_instruction_set(
         convolutions=config.model.name not in runtime.FULLY_CONNECTED, isa=config.runtime.onednn_isa
     )
+    runtime.set_fpmath(config.runtime.onednn_fpmath)
     say(f"ms_gan {__version__}: {config.name} -> {run.path}")
 
     from ms_gan import build, data, trainer
@@ -260,6 +261,7 @@ def manifest(run: RunDir, dataset: Any, device: str, step: int, again: str) -> d
         "device": device,
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
         "onednn_max_cpu_isa": os.environ.get("ONEDNN_MAX_CPU_ISA", "not limited"),
+        "onednn_fpmath": os.environ.get(runtime.FPMATH_VARIABLE, "STRICT"),
     }
     return {
         "data": {

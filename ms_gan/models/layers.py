@@ -52,7 +52,7 @@ class BatchNorm1d(nn.BatchNorm1d):
         mean_of_rows = ops.ones((1, n), x.dtype) / n
         mean = ops.matmul(mean_of_rows, x).reshape((-1,))
         centred = self.shift(x, -mean)
-        variance = ops.matmul(mean_of_rows, ops.square(centred)).reshape((-1,))
+        variance = ops.matmul(mean_of_rows, centred * centred).reshape((-1,))
         scale = self.gamma * ops.rsqrt(variance + self.eps)
         scales = ops.matmul(ops.ones((n, 1), x.dtype), scale.reshape((1, -1)))  # one row each
         y = self.shift(centred * scales, self.beta)
