@@ -21,7 +21,7 @@ from ms_gan.data.dataset import Dataset
 from tests.conftest import ROOT
 
 # Kernels launched in one update (python -m benchmarks.kernels RECIPE).
-KERNELS = {"gan_mnist": 317, "default": 499, "dcgan28_mnist": 207}
+KERNELS = {"gan_mnist": 284, "default": 381, "dcgan28_mnist": 193}
 
 # Float32 or int32 numbers that go to the device in one step: for each image, and for each row of
 # latents. A conditional net adds the label, a gradient penalty on mixed images a uniform number.

@@ -10,7 +10,10 @@ import pytest
 from ms_gan import runtime
 from tests.conftest import ROOT
 
-OURS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "MS_GAN_SET_ISA", "GLOG_v")
+OURS = (
+    "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "MS_GAN_SET_ISA", "GLOG_v",
+    "ONEDNN_DEFAULT_FPMATH_MODE", "MS_GAN_SET_FPMATH",
+)  # fmt: skip
 
 
 def process(*arguments, code=None, **environment):
@@ -63,6 +66,41 @@ def test_the_recipe_may_choose_the_instruction_set(isa, expected):
     assert process(code=code, ONEDNN_MAX_CPU_ISA="SSE41").stdout.split() == ["SSE41"]
     ours = {"ONEDNN_MAX_CPU_ISA": "AVX2", "MS_GAN_SET_ISA": "1"}
     assert process(code=code, **ours).stdout.split() == [expected]
+
+
+@pytest.mark.parametrize("mode, expected", [("bf16", "BF16"), ("strict", "None")])
+def test_the_recipe_may_choose_bfloat16_products(mode, expected):
+    """runtime.onednn_fpmath is set for this process alone, and the user's environment wins."""
+    code = (
+        "import os, ms_gan\nfrom ms_gan import runtime\n"
+        f"runtime.set_fpmath('{mode}')\n"
+        "print(os.environ.get('ONEDNN_DEFAULT_FPMATH_MODE'))"
+    )
+    assert process(code=code).stdout.split() == [expected]
+    assert process(code=code, ONEDNN_DEFAULT_FPMATH_MODE="TF32").stdout.split() == ["TF32"]
+    inherited = {"ONEDNN_DEFAULT_FPMATH_MODE": "BF16", "MS_GAN_SET_FPMATH": "1"}
+    assert process(code=code, **inherited).stdout.split() == [expected]
+    code = "import os, ms_gan\nprint(os.environ.get('ONEDNN_DEFAULT_FPMATH_MODE'))"
+    assert process(code=code, **inherited).stdout.split() == ["None"]
+
+
+MULTIPLY = """
+import sys
+from ms_gan import runtime
+runtime.set_fpmath(sys.argv[1])
+import numpy as np
+import mindspore as ms
+a, b = np.random.default_rng(0).standard_normal((2, 128, 128), np.float32)
+error = np.abs(ms.ops.MatMul()(ms.Tensor(a), ms.Tensor(b)).asnumpy() - a.astype(float) @ b)
+print(error.max())
+"""
+
+
+def test_bfloat16_products_are_sums_in_float32():
+    """bfloat16 keeps 8 bits: 128 products of size 1 are off by about 128 ** 0.5 / 2 ** 9 each."""
+    strict, rounded = (float(process("-c", MULTIPLY, m).stdout) for m in ("strict", "bf16"))
+    assert strict < 1e-4
+    assert rounded == pytest.approx(strict, abs=1e-4) or 0.01 < rounded < 0.3
 
 
 CONVOLVE = """
