@@ -32,6 +32,8 @@ def main() -> None:
     configs = [cfg.load(CONFIGS / f"{name}.yaml", overrides) for name in arguments.recipes]
     convolutions = any(c.model.name not in runtime.FULLY_CONNECTED for c in configs)
     runtime.limit_instruction_set(convolutions=convolutions)
+    rounded = all(c.runtime.onednn_fpmath == "bf16" for c in configs)
+    runtime.set_fpmath("bf16" if rounded else "strict")
     runtime.set_device("CPU")
     runtime.set_mode("graph")
     logging.disable(logging.WARNING)

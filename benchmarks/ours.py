@@ -106,6 +106,7 @@ def run_all(arguments, folder: Path) -> None:
     run = RunDir(folder)
     run.check(config)
     runtime.limit_instruction_set(convolutions=config.model.name not in runtime.FULLY_CONNECTED)
+    runtime.set_fpmath(config.runtime.onednn_fpmath)
     before = time.perf_counter()
     import mindspore
 

@@ -31,7 +31,8 @@ PACKAGES = {  # what is imported -> its name for pip
     "sklearn": "scikit-learn",
 }  # fmt: skip
 VARIABLES = (
-    "MS_GAN_DATA", "XDG_CACHE_HOME", *runtime.ISA_VARIABLES, "OMP_NUM_THREADS", "GLOG_v",
+    "MS_GAN_DATA", "XDG_CACHE_HOME", *runtime.ISA_VARIABLES, runtime.FPMATH_VARIABLE,
+    "OMP_NUM_THREADS", "GLOG_v",
     "ASCEND_RT_VISIBLE_DEVICES", "CUDA_VISIBLE_DEVICES", "DEVICE_ID",
 )  # fmt: skip
 INSTRUCTION_SETS = (  # of x86-64 and ARM, as Linux names them; those that matter for speed
