@@ -9,6 +9,7 @@ from __future__ import annotations
 import mindspore as ms
 from mindspore import nn, ops
 
+from ms_gan import runtime
 from ms_gan.regularizers import join
 
 
@@ -210,19 +211,26 @@ class ExponentialMovingAverage(nn.Cell):
         self.average = ms.ParameterTuple(list(average.get_parameters()))
         self.rate = 1.0 - decay
         self.updates = updates
-        # (average - a * source) / (1 + a * l2): with l2 = -1 and a = (d - 1) / d the average moves
-        # in one kernel that reads it in place; a difference would cost a copy of both.
-        self.move = ops.ApplyProximalGradientDescent()
+        self.fast = runtime.fast_layers()
+        self.descend = ops.ApplyGradientDescent()
+        if self.fast:  # deprecated in MindSpore 2.10: on CPU alone, where it pays
+            self.proximal = ops.ApplyProximalGradientDescent()
 
     def construct(self, after):
         t = ops.depend(self.updates, after).reshape(()).astype(ms.float32)
         rate = ops.maximum(ms.Tensor(self.rate, ms.float32), 9.0 / (10.0 + t))
-        a = -rate / (1.0 - rate)
         moved = ()
         for i in range(len(self.source)):
             source = ops.depend(self.source[i], after)
-            moved += (self.move(self.average[i], a, 0.0, -1.0, source),)
+            moved += (self.move(self.average[i], source, rate),)
         return ops.depend(after, moved)
+
+    def move(self, average, source, rate):
+        if self.fast:
+            # (average - a * source) / (1 + a * l2), l2 = -1: one kernel that reads the average in
+            # place, where a difference costs a copy of both.
+            return self.proximal(average, -rate / (1.0 - rate), 0.0, -1.0, source)
+        return self.descend(average, rate, average - source)
 
 
 class AdversarialStep(nn.Cell):

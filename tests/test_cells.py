@@ -231,9 +231,10 @@ def test_batches_that_must_not_be_joined(sections):
     assert not state.update.train_d.network.joined
 
 
-def test_average_follows_weights_and_statistics(rng):
+@pytest.mark.parametrize("layers", ["fast", "native"])
+def test_average_follows_weights_and_statistics(rng, layers):
     decay = 0.25  # from the second update on above (1 + t) / (10 + t), then below: both are met
-    state = state_of(train={"steps": 3, "ema_decay": decay})
+    state = state_of(train={"steps": 3, "ema_decay": decay}, runtime={"layers": layers})
     expected = {k: v for k, v in values(state).items() if k.startswith("average.")}
     assert any("moving_mean" in k for k in expected)
     for t in range(1, 4):
