@@ -176,23 +176,20 @@ def test_the_shared_forward_can_be_turned_off(rng, d_steps):
             assert left[name].tobytes() == right[name].tobytes(), name
 
 
-CONDITIONAL = {
-    "model": {**RECIPE["model"], "conditional": True},
-    "loss": "relativistic",
-    "regularizer": {"name": "r1_r2", "weight": 0.5},
-}
-
-
 @pytest.mark.parametrize(
     "sections",
     [
         {},
-        CONDITIONAL,
-        {**CONDITIONAL, "augment": "diff_augment"},
+        {
+            "model": {**RECIPE["model"], "conditional": True},
+            "loss": "relativistic",
+            "regularizer": {"name": "r1_r2", "weight": 0.5},
+            "augment": "diff_augment",
+        },
         {"loss": "wasserstein", "regularizer": {"name": "gradient_penalty", "weight": 10.0}},
         {"train": {"steps": 3, "d_steps": 2, "pack": 2}},
     ],
-    ids=["plain", "r1_r2", "augment", "gradient_penalty", "pack"],
+    ids=["plain", "r1_r2 and labels", "gradient_penalty", "pack"],
 )
 def test_both_batches_in_one_pass(rng, sections):
     """runtime.join_batches changes no weight, no loss and no score but for rounding."""
