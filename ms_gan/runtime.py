@@ -16,6 +16,8 @@ from ms_gan.errors import UserError
 
 ISA_VARIABLES = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
 FPMATH_VARIABLE = "ONEDNN_DEFAULT_FPMATH_MODE"
+# Set beside what this package sets, so that a child process knows it is not the user's.
+ISA_MARK, FPMATH_MARK = "MS_GAN_SET_ISA", "MS_GAN_SET_FPMATH"
 FULLY_CONNECTED = ("gan",)  # models without a convolution, which may use AVX-512
 
 
@@ -71,18 +73,12 @@ def limit_instruction_set(*, convolutions: bool, isa: str = "auto") -> None:
         return
     if isa == "auto":
         isa = "AVX2" if convolutions and has_avx512() else "default"
-    if isa != "default":
-        os.environ["ONEDNN_MAX_CPU_ISA"] = isa
-        os.environ["MS_GAN_SET_ISA"] = "1"  # so that a child process knows it is not the user's
-    elif "MS_GAN_SET_ISA" in os.environ:
-        os.environ.pop("ONEDNN_MAX_CPU_ISA", None)
-        del os.environ["MS_GAN_SET_ISA"]
+    _set("ONEDNN_MAX_CPU_ISA", None if isa == "default" else isa, ISA_MARK)
 
 
 def limit_is_the_users() -> bool:
     """Whether oneDNN's limit was in the environment before this package came."""
-    ours = os.environ.get("MS_GAN_SET_ISA") == "1"
-    return not ours and any(name in os.environ for name in ISA_VARIABLES)
+    return _is_the_users(ISA_VARIABLES, ISA_MARK)
 
 
 def set_fpmath(mode: str) -> None:
@@ -93,15 +89,22 @@ def set_fpmath(mode: str) -> None:
             float32. CPUs that have no instructions for it go on in float32. What the user's
             environment says wins.
     """
-    ours = os.environ.get("MS_GAN_SET_FPMATH") == "1"
-    if FPMATH_VARIABLE in os.environ and not ours:
-        return
-    if mode == "bf16":
-        os.environ[FPMATH_VARIABLE] = "BF16"
-        os.environ["MS_GAN_SET_FPMATH"] = "1"  # so that a child process knows it is not the user's
-    elif ours:
-        os.environ.pop(FPMATH_VARIABLE, None)
-        del os.environ["MS_GAN_SET_FPMATH"]
+    if not _is_the_users((FPMATH_VARIABLE,), FPMATH_MARK):
+        _set(FPMATH_VARIABLE, "BF16" if mode == "bf16" else None, FPMATH_MARK)
+
+
+def _is_the_users(names: tuple[str, ...], mark: str) -> bool:
+    return os.environ.get(mark) != "1" and any(name in os.environ for name in names)
+
+
+def _set(name: str, value: str | None, mark: str) -> None:
+    """Set a variable, and its mark with it; None takes back what is marked."""
+    if value is not None:
+        os.environ[name] = value
+        os.environ[mark] = "1"
+    elif mark in os.environ:
+        os.environ.pop(name, None)
+        del os.environ[mark]
 
 
 def has_avx512() -> bool:

@@ -54,34 +54,35 @@ def test_a_child_process_may_change_our_choice_but_not_the_users():
     assert process(code=code, ONEDNN_MAX_CPU_ISA="AVX2").stdout.split() == ["AVX2", "None"]
 
 
-@pytest.mark.parametrize("isa, expected", [("AVX", "AVX"), ("default", "None")])
-def test_the_recipe_may_choose_the_instruction_set(isa, expected):
-    """runtime.onednn_isa beats our own choice, and what the user's environment says beats it."""
+ISA = ("ONEDNN_MAX_CPU_ISA", {"ONEDNN_MAX_CPU_ISA": "AVX2", "MS_GAN_SET_ISA": "1"}, "SSE41")
+FPMATH_OURS = {"ONEDNN_DEFAULT_FPMATH_MODE": "BF16", "MS_GAN_SET_FPMATH": "1"}
+FPMATH = ("ONEDNN_DEFAULT_FPMATH_MODE", FPMATH_OURS, "TF32")
+
+
+@pytest.mark.parametrize(
+    "call, variable, ours, users, expected",
+    [
+        ("limit_instruction_set(convolutions=True, isa='AVX')", *ISA, "AVX"),
+        ("limit_instruction_set(convolutions=True, isa='default')", *ISA, "None"),
+        ("set_fpmath('bf16')", *FPMATH, "BF16"),
+        ("set_fpmath('strict')", *FPMATH, "None"),
+    ],
+)
+def test_the_recipe_may_choose(call, variable, ours, users, expected):
+    """It beats our own choice, also an inherited one; what the user's environment says beats it."""
     code = (
         "import os, ms_gan\nfrom ms_gan import runtime\n"
-        f"runtime.limit_instruction_set(convolutions=True, isa='{isa}')\n"
-        "print(os.environ.get('ONEDNN_MAX_CPU_ISA'))"
+        f"runtime.{call}\n"
+        f"print(os.environ.get('{variable}'))"
     )
     assert process(code=code).stdout.split() == [expected]
-    assert process(code=code, ONEDNN_MAX_CPU_ISA="SSE41").stdout.split() == ["SSE41"]
-    ours = {"ONEDNN_MAX_CPU_ISA": "AVX2", "MS_GAN_SET_ISA": "1"}
+    assert process(code=code, **{variable: users}).stdout.split() == [users]
     assert process(code=code, **ours).stdout.split() == [expected]
 
 
-@pytest.mark.parametrize("mode, expected", [("bf16", "BF16"), ("strict", "None")])
-def test_the_recipe_may_choose_bfloat16_products(mode, expected):
-    """runtime.onednn_fpmath is set for this process alone, and the user's environment wins."""
-    code = (
-        "import os, ms_gan\nfrom ms_gan import runtime\n"
-        f"runtime.set_fpmath('{mode}')\n"
-        "print(os.environ.get('ONEDNN_DEFAULT_FPMATH_MODE'))"
-    )
-    assert process(code=code).stdout.split() == [expected]
-    assert process(code=code, ONEDNN_DEFAULT_FPMATH_MODE="TF32").stdout.split() == ["TF32"]
-    inherited = {"ONEDNN_DEFAULT_FPMATH_MODE": "BF16", "MS_GAN_SET_FPMATH": "1"}
-    assert process(code=code, **inherited).stdout.split() == [expected]
-    code = "import os, ms_gan\nprint(os.environ.get('ONEDNN_DEFAULT_FPMATH_MODE'))"
-    assert process(code=code, **inherited).stdout.split() == ["None"]
+def test_bfloat16_products_are_not_inherited():
+    done = process(code=SHOW.format("ONEDNN_DEFAULT_FPMATH_MODE"), **FPMATH_OURS)
+    assert done.stdout.split() == ["None", "3"]
 
 
 MULTIPLY = """
