@@ -25,8 +25,8 @@ def main() -> None:
     options.add_argument("recipes", nargs="+", help="names in configs/")
     options.add_argument("--batch", type=int, help="images (as in the recipe)")
     arguments = options.parse_args()
-    from ms_gan import config as cfg
-    from ms_gan import runtime
+    from ms_gan.recipe import config as cfg
+    from ms_gan.system import runtime
 
     overrides = [] if arguments.batch is None else [f"data.batch_size={arguments.batch}"]
     configs = [cfg.load(CONFIGS / f"{name}.yaml", overrides) for name in arguments.recipes]
@@ -51,7 +51,8 @@ def kernels(config, folder: Path) -> dict[str, dict[str, float]]:
     import mindspore as ms
     from mindspore.profiler import ProfilerActivity, profile, tensorboard_trace_handler
 
-    from ms_gan import build, sampling
+    from ms_gan import build
+    from ms_gan.runs import sampling
 
     size, batch = config.data.size or 28, config.data.batch_size * config.train.d_steps
     state = build.build_training(config, (1, size, size), 10, {})

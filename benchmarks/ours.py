@@ -31,9 +31,9 @@ class Loop:
     """Calls of `trainer.train` on one state, as the command makes them."""
 
     def __init__(self, config, run, state, batches, steps):
-        from ms_gan import sampling
         from ms_gan.cli import train
-        from ms_gan.progress import Progress
+        from ms_gan.cli.progress import Progress
+        from ms_gan.runs import sampling
 
         self.config, self.run, self.state, self.batches = config, run, state, batches
         self.steps = steps
@@ -47,7 +47,7 @@ class Loop:
 
         `every.log` must divide `last`.
         """
-        from ms_gan import trainer
+        from ms_gan.training import trainer
 
         seen = []
 
@@ -74,7 +74,7 @@ class Loop:
 
     def call_update(self, update):
         """`trainer.update` with another function in place of the compiled step."""
-        from ms_gan import trainer
+        from ms_gan.training import trainer
 
         stand_in = dataclasses.replace(self.state, update=update)
         train = self.config.train
@@ -95,10 +95,10 @@ def main() -> None:
 
 
 def run_all(arguments, folder: Path) -> None:
-    from ms_gan import config as cfg
-    from ms_gan import runtime
     from ms_gan.cli import train
-    from ms_gan.run_dir import RunDir
+    from ms_gan.recipe import config as cfg
+    from ms_gan.runs.run_dir import RunDir
+    from ms_gan.system import runtime
 
     system = SYSTEMS[arguments.system]
     overrides = [*system.overrides, "runtime.device=CPU"]
@@ -171,7 +171,8 @@ def parts(loop: Loop, inputs: tuple, bare: list[float]) -> dict[str, float]:
     Samples and saves are timed after a first one, which compiles; the film is made of as many
     pictures and log lines as the whole recipe leaves.
     """
-    from ms_gan import sampling, trainer, visualise
+    from ms_gan.runs import sampling, visualise
+    from ms_gan.training import trainer
 
     state, run, every, steps = loop.state, loop.run, loop.config.every, loop.steps
     outputs = state.update(*inputs)

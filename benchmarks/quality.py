@@ -21,9 +21,11 @@ from typing import Any
 
 import numpy as np
 
-from ms_gan import build, classifier, evaluator, runtime
-from ms_gan.monitor import DISTANCE
-from ms_gan.run_dir import RunDir
+from ms_gan import build
+from ms_gan.evaluation import classifier, evaluator
+from ms_gan.evaluation.monitor import DISTANCE
+from ms_gan.runs.run_dir import RunDir
+from ms_gan.system import runtime
 
 WEIGHTS = ("average", "last")  # the moving average of the generator, or its newest weights
 KEPT = (DISTANCE, "precision", "recall", "coverage")

@@ -9,18 +9,19 @@ from typing import Any
 
 from mindspore import nn
 
-from ms_gan import cells, checkpoint
-from ms_gan import config as cfg
-from ms_gan.augmentations import AUGMENTATIONS, Augmented
-from ms_gan.config import Config, ConfigError, Part
-from ms_gan.losses import LOSSES, Loss
 from ms_gan.models import MODELS
-from ms_gan.optimizers import Adam
-from ms_gan.registry import Registry
-from ms_gan.regularizers import REGULARIZERS, SpectralNorm
-from ms_gan.runtime import set_layers, set_seed
-from ms_gan.schedules import Ramp
-from ms_gan.state import TrainState
+from ms_gan.objectives.augmentations import AUGMENTATIONS, Augmented
+from ms_gan.objectives.losses import LOSSES, Loss
+from ms_gan.objectives.penalties import REGULARIZERS, SpectralNorm
+from ms_gan.recipe import config as cfg
+from ms_gan.recipe.config import Config, ConfigError, Part
+from ms_gan.recipe.registry import Registry
+from ms_gan.runs import checkpoint
+from ms_gan.system.runtime import set_layers, set_seed
+from ms_gan.training import cells
+from ms_gan.training.optimizers import Adam
+from ms_gan.training.schedules import Ramp
+from ms_gan.training.state import TrainState
 
 LOSS = Registry("loss", LOSSES)
 AUGMENT = Registry("augment", AUGMENTATIONS)
@@ -210,7 +211,7 @@ def check_penalty(config: Config, discriminator: nn.Cell) -> None:
 
 
 def load_training(path: str | Path, state: TrainState) -> None:
-    """Put a checkpoint of :func:`ms_gan.trainer.save_all` into the state."""
+    """Put a checkpoint of :func:`ms_gan.training.trainer.save_all` into the state."""
     arrays, meta = checkpoint.load(path)
     checkpoint.restore(state.parameters, arrays, path)
     if meta is None or "step" not in meta:

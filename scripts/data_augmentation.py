@@ -64,7 +64,9 @@ def generate(subset, config):
     """
     from dataclasses import replace
 
-    from ms_gan import build, data, sampling, trainer, visualise
+    from ms_gan import build, data
+    from ms_gan.runs import sampling, visualise
+    from ms_gan.training import trainer
 
     state = build.build_training(config, subset.image_shape, subset.num_classes, {})
     size = min(config.data.batch_size, len(subset))
@@ -83,11 +85,13 @@ def generate(subset, config):
 
 
 def train_classifier(real, generated, arm, seed, updates):
-    """A classifier of ms_gan.classifier, trained with one arm of ARMS, in inference mode."""
+    """A classifier of ms_gan.evaluation.classifier, trained with one arm of ARMS, in inference mode."""
     from mindspore import Tensor, nn
 
-    from ms_gan import classifier, data, runtime
-    from ms_gan.schedules import Ramp
+    from ms_gan import data
+    from ms_gan.evaluation import classifier
+    from ms_gan.system import runtime
+    from ms_gan.training.schedules import Ramp
 
     share, shift = ARMS[arm]
     num = int(share * BATCH)
@@ -111,7 +115,8 @@ def train_classifier(real, generated, arm, seed, updates):
 
 def measure(out, settings, sizes, seeds, say):
     """Every accuracy that is missing in results.json of the folder `out`, saved one by one."""
-    from ms_gan import classifier, files
+    from ms_gan.evaluation import classifier
+    from ms_gan.system import files
 
     results = read(out, settings)
     train, test = classifier.splits(settings["data"])
@@ -150,8 +155,8 @@ def pool(path, subset, seed, settings, say):
     """The generated images of a subset, from their file if it is there."""
     from dataclasses import replace
 
-    from ms_gan import config as cfg
-    from ms_gan import files
+    from ms_gan.recipe import config as cfg
+    from ms_gan.system import files
 
     if not path.is_file():
         start = time.monotonic()
@@ -186,7 +191,8 @@ def spread(values, sign):
 
 def draw(path, out, sizes, seed):
     """Five generated images of each class for every size, one class in each column."""
-    from ms_gan import data, visualise
+    from ms_gan import data
+    from ms_gan.runs import visualise
 
     panels = []
     for size in sizes:
@@ -199,7 +205,7 @@ def draw(path, out, sizes, seed):
 
 def fill(page, text):
     """Put the table between the marks of a page."""
-    from ms_gan import files
+    from ms_gan.system import files
 
     head, _, rest = page.read_text(encoding="utf-8").partition(MARKS[0])
     _, mark, tail = rest.partition(MARKS[1])
@@ -222,7 +228,8 @@ def main():
     words = parser.parse_intermixed_args()
 
     import ms_gan  # noqa: F401, I001  sets what MindSpore reads at import
-    from ms_gan import config as cfg, runtime
+    from ms_gan.recipe import config as cfg
+    from ms_gan.system import runtime
     from ms_gan.errors import UserError
 
     try:

@@ -48,13 +48,13 @@ def count(points):
 def train(name, seed=0, steps=4000, lr_d=LR_D):
     """(samples [NUM_SAMPLES, 2] at the end, [(step, modes, quality)]) of one combination."""
     import ms_gan  # noqa: F401, I001  sets what MindSpore reads at import
-    from ms_gan import runtime
+    from ms_gan.system import runtime
 
     runtime.limit_instruction_set(convolutions=False)
     from mindspore import Tensor
 
     from ms_gan import build
-    from ms_gan.config import Config, Data, Optimizer, Part, Train
+    from ms_gan.recipe.config import Config, Data, Optimizer, Part, Train
 
     loss, penalty, pack = COMBINATIONS[name]
     config = Config(

@@ -51,11 +51,12 @@ def train(steps=3000, batch_size=1024, seed=0):
     """(D on GRID as probabilities, D's loss on 2 x 400,000 numbers that it has not seen)."""
     import ms_gan  # noqa: F401, I001  sets what MindSpore reads at import
     from mindspore import Tensor
-    from ms_gan import cells, runtime
-    from ms_gan.losses import non_saturating
+    from ms_gan.system import runtime
+    from ms_gan.training import cells
+    from ms_gan.objectives.losses import non_saturating
     from ms_gan.models.gan import Discriminator
-    from ms_gan.optimizers import Adam
-    from ms_gan.schedules import Ramp
+    from ms_gan.training.optimizers import Adam
+    from ms_gan.training.schedules import Ramp
 
     runtime.set_mode("graph")
     runtime.set_seed(seed)

@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 @pytest.fixture(params=["graph", "pynative"])
 def mode(request):
     """Both execution modes, one after the other; graph mode is restored."""
-    from ms_gan import runtime
+    from ms_gan.system import runtime
 
     runtime.set_mode(request.param)
     yield request.param
@@ -29,7 +29,7 @@ def mode(request):
 def graph_mode(request):
     """Tests that import MindSpore run in graph mode unless they ask for another one."""
     if "mode" not in request.fixturenames and "mindspore" in __import__("sys").modules:
-        from ms_gan import runtime
+        from ms_gan.system import runtime
 
         runtime.set_mode("graph")
 

@@ -15,12 +15,14 @@ from test_regularizers import (
 import mindspore as ms
 from mindspore import Tensor, nn
 
-from ms_gan import build, checkpoint, sampling, trainer
-from ms_gan import config as cfg
-from ms_gan.augmentations import Augmented, DiffAugment
-from ms_gan.config import ConfigError
+from ms_gan import build
 from ms_gan.data import Batches, load
-from ms_gan.regularizers import R1, R1R2
+from ms_gan.objectives.augmentations import Augmented, DiffAugment
+from ms_gan.objectives.penalties import R1, R1R2
+from ms_gan.recipe import config as cfg
+from ms_gan.recipe.config import ConfigError
+from ms_gan.runs import checkpoint, sampling
+from ms_gan.training import trainer
 
 N, LATENT, SHAPE = 8, 6, (1, 8, 8)
 RECIPE = {
@@ -205,7 +207,7 @@ def test_d_and_g_see_augmented_images_and_nothing_else(d_steps, rng):
     ids=["gradient_penalty", "pack and r1", "pynative", "conditional"],
 )
 def test_it_goes_with_every_part(sections, digits):
-    from ms_gan import runtime
+    from ms_gan.system import runtime
 
     runtime.set_mode(sections.get("runtime", {}).get("mode", "graph"))
     try:

@@ -15,7 +15,7 @@ from benchmarks.floor import update_operations
 from benchmarks.measure import milliseconds
 from benchmarks.systems import SYSTEMS
 from ms_gan import build
-from ms_gan import config as cfg
+from ms_gan.recipe import config as cfg
 from tests.conftest import ROOT
 
 

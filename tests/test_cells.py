@@ -7,8 +7,9 @@ from numpy_reference import NumpyGan
 import mindspore as ms
 from mindspore import Tensor, nn
 
-from ms_gan import build, cells
-from ms_gan import config as cfg
+from ms_gan import build
+from ms_gan.recipe import config as cfg
+from ms_gan.training import cells
 
 N, LATENT, SHAPE = 16, 10, (1, 8, 8)
 RECIPE = {
@@ -84,7 +85,7 @@ def test_fused_step_equals_separate_steps(mode, rng, ema_decay):
 
 
 def test_graph_equals_pynative_bitwise_or_nearly(rng):
-    from ms_gan import runtime
+    from ms_gan.system import runtime
 
     real, z = batch(rng)
     results = []

@@ -12,10 +12,12 @@ import pytest
 import mindspore as ms
 from mindspore import Parameter, nn, ops
 
-from ms_gan import build, cells, checkpoint, sampling
-from ms_gan import config as cfg
-from ms_gan.checkpoint import CheckpointError
-from ms_gan.config import Config, Part
+from ms_gan import build
+from ms_gan.recipe import config as cfg
+from ms_gan.recipe.config import Config, Part
+from ms_gan.runs import checkpoint, sampling
+from ms_gan.runs.checkpoint import CheckpointError
+from ms_gan.training import cells
 from tests.conftest import ROOT
 
 SHAPE = (1, 6, 6)
@@ -266,7 +268,7 @@ import resource, signal, sys
 import ms_gan
 import numpy as np
 import mindspore as ms
-from ms_gan import checkpoint
+from ms_gan.runs import checkpoint
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 parameters = [ms.Parameter(ms.Tensor(np.ones((100, 100), np.float32)), name="w")]
@@ -297,7 +299,7 @@ import sys
 import ms_gan
 import numpy as np
 import mindspore as ms
-from ms_gan import checkpoint
+from ms_gan.runs import checkpoint
 parameters = [ms.Parameter(ms.Tensor(np.ones((4000, 1000), np.float32)), name="w")]
 print("ready", flush=True)
 while True:

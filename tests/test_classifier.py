@@ -7,8 +7,10 @@ import pytest
 
 from mindspore import Parameter, Tensor
 
-from ms_gan import checkpoint, classifier, cli, data
-from ms_gan import shipped as shipped_weights
+from ms_gan import cli, data
+from ms_gan.evaluation import classifier
+from ms_gan.runs import checkpoint
+from ms_gan.runs import shipped as shipped_weights
 
 ASSET = classifier.ASSETS / classifier.SHIPPED["mnist"]
 

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import yaml
 
-from ms_gan import build, cli, sampling
+from ms_gan import build, cli
+from ms_gan.runs import sampling
 
 ROOT = Path(__file__).resolve().parent.parent
 RECIPE = {
@@ -49,8 +50,8 @@ def run(*words, cwd=None, **environment):
 
 def arrays(run_dir):
     """All that training needs to go on, of the newest checkpoint, by name."""
-    from ms_gan import checkpoint
-    from ms_gan.run_dir import RunDir
+    from ms_gan.runs import checkpoint
+    from ms_gan.runs.run_dir import RunDir
 
     return checkpoint.load(RunDir(run_dir).checkpoint_files()[-1][1])[0]
 
@@ -78,7 +79,7 @@ def trained(tmp_path_factory):
 def test_run_directory_is_complete(trained):
     from PIL import Image
 
-    from ms_gan import config as cfg
+    from ms_gan.recipe import config as cfg
 
     assert sorted(p.name for p in trained.iterdir()) == [
         ".lock", "checkpoints", "config.yaml", "curves.png", "generator.ckpt", "log.jsonl",
@@ -238,7 +239,7 @@ def test_divergence_is_named(recipe, tmp_path, capsys):
     """A weight that is not a number, as a bad learning rate leaves it, in the newest checkpoint."""
     from mindspore import Parameter, Tensor
 
-    from ms_gan import checkpoint
+    from ms_gan.runs import checkpoint
 
     words = ["train", "--config", str(recipe), "--run-dir", str(tmp_path / "run")]
     assert cli.main([*words, "train.steps=4"]) == 0

@@ -7,8 +7,8 @@ import sys
 import pytest
 import yaml
 
-from ms_gan import config as cfg
-from ms_gan.config import Config, ConfigError, Part
+from ms_gan.recipe import config as cfg
+from ms_gan.recipe.config import Config, ConfigError, Part
 from tests.conftest import ROOT
 
 RECIPES = sorted((ROOT / "configs").glob("*.yaml"))
@@ -357,7 +357,7 @@ def test_dump_is_plain_yaml():
 
 def test_importing_config_does_not_import_mindspore():
     code = (
-        "import sys, ms_gan.config, ms_gan.registry, ms_gan.run_dir, ms_gan.errors, ms_gan.files;"
+        "import sys, ms_gan.recipe.config, ms_gan.recipe.registry, ms_gan.runs.run_dir, ms_gan.errors, ms_gan.system.files;"
         "sys.exit(any(n.split('.')[0] == 'mindspore' for n in sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0

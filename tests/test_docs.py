@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from ms_gan import cli
-from ms_gan import config as cfg
+from ms_gan.recipe import config as cfg
 from tests.conftest import ROOT
 
 DOCS = sorted((ROOT / "docs").glob("*.md"))

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ms_gan import runtime, shipped
 from ms_gan.cli import doctor
+from ms_gan.runs import shipped
+from ms_gan.system import runtime
 from tests.conftest import ROOT
 
 OWN = ("MS_GAN_DATA", "MS_GAN_SET_ISA", "GLOG_v", "XDG_CACHE_HOME", *runtime.ISA_VARIABLES)

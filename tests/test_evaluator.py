@@ -12,7 +12,9 @@ import pytest
 
 from mindspore import Parameter, Tensor, nn
 
-from ms_gan import checkpoint, classifier, cli, data, evaluator, shipped, visualise
+from ms_gan import cli, data
+from ms_gan.evaluation import classifier, evaluator
+from ms_gan.runs import checkpoint, shipped, visualise
 
 TINY = [
     "data.batch_size=64", "model.latent_dim=8", "model.g_widths=[16,24]", "model.d_widths=[16]",

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from ms_gan import files
+from ms_gan.system import files
 from tests.conftest import ROOT
 
 
@@ -74,7 +74,7 @@ def test_killed_in_the_middle(tmp_path):
     path.write_text("old")
     code = """
 import sys, time
-from ms_gan import files
+from ms_gan.system import files
 with files.replacing(sys.argv[1]) as temporary:
     temporary.write_text("half")
     print("ready", flush=True)
@@ -90,7 +90,7 @@ with files.replacing(sys.argv[1]) as temporary:
 
 FULL_DISK = """
 import resource, signal, sys
-from ms_gan import files
+from ms_gan.system import files
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 try:

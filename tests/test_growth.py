@@ -15,9 +15,10 @@ import pytest
 
 from mindspore import Tensor, nn
 
-from ms_gan import build, cli, data, trainer
-from ms_gan import config as cfg
+from ms_gan import build, cli, data
 from ms_gan.data.dataset import Dataset
+from ms_gan.recipe import config as cfg
+from ms_gan.training import trainer
 from tests.conftest import ROOT
 
 # Kernels launched in one update (python -m benchmarks.kernels RECIPE).

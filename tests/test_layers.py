@@ -6,8 +6,8 @@ import pytest
 import mindspore as ms
 from mindspore import Tensor, nn
 
-from ms_gan import runtime
 from ms_gan.models.layers import BatchNorm1d, LeakyReLU
+from ms_gan.system import runtime
 
 
 class ForwardAndBack(nn.Cell):

@@ -8,7 +8,7 @@ import pytest
 import mindspore as ms
 from mindspore import Tensor, nn
 
-from ms_gan.losses import LOSSES, Loss
+from ms_gan.objectives.losses import LOSSES, Loss
 
 # TF-GAN's hand-computed test vectors (tensorflow_gan/python/losses/losses_impl_test.py).
 REAL = np.array([-5.0, 1.4, 12.5, 2.7])

@@ -8,8 +8,8 @@ from dataclasses import astuple
 import numpy as np
 import pytest
 
-from ms_gan import metrics
-from ms_gan.metrics import (
+from ms_gan.evaluation import metrics
+from ms_gan.evaluation.metrics import (
     class_kl,
     classifier_score,
     frechet_distance,

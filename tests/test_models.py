@@ -10,10 +10,10 @@ import pytest
 import mindspore as ms
 from mindspore import Tensor, nn, ops
 
-from ms_gan import cells
 from ms_gan.models import MODELS, r3gan
-from ms_gan.registry import options_of
-from ms_gan.regularizers import R1R2, SpectralNorm
+from ms_gan.objectives.penalties import R1R2, SpectralNorm
+from ms_gan.recipe.registry import options_of
+from ms_gan.training import cells
 
 N = 6
 CLASSES = 10

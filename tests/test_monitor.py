@@ -13,9 +13,11 @@ import yaml
 
 from mindspore import Parameter, Tensor, nn
 
-from ms_gan import build, checkpoint, classifier, cli, data
-from ms_gan.monitor import DISTANCE, Monitor, collapse
-from ms_gan.run_dir import RunDir
+from ms_gan import build, cli, data
+from ms_gan.evaluation import classifier
+from ms_gan.evaluation.monitor import DISTANCE, Monitor, collapse
+from ms_gan.runs import checkpoint
+from ms_gan.runs.run_dir import RunDir
 from tests.conftest import ROOT
 
 RECIPE = {

@@ -6,7 +6,7 @@ import pytest
 import mindspore as ms
 from mindspore import Parameter, Tensor
 
-from ms_gan.optimizers import Adam
+from ms_gan.training.optimizers import Adam
 
 
 @pytest.mark.parametrize("beta1, beta2", [(0.5, 0.999), (0.0, 0.99), (0.0, 0.9), (0.9, 0.999)])

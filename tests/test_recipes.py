@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ms_gan import cli
-from ms_gan import config as cfg
+from ms_gan.recipe import config as cfg
 
 CONFIGS = sorted((Path(__file__).resolve().parent.parent / "configs").glob("*.yaml"))
 STEPS = 200

@@ -12,7 +12,7 @@ import mindspore as ms
 from mindspore import Parameter, Tensor, nn, ops
 
 from ms_gan.models.layers import LeakyReLU
-from ms_gan.regularizers import (
+from ms_gan.objectives.penalties import (
     PENALTIES,
     R1,
     R1R2,

@@ -8,8 +8,8 @@ from contextlib import ExitStack
 
 import pytest
 
-from ms_gan import config as cfg
-from ms_gan.run_dir import RunDir, RunError
+from ms_gan.recipe import config as cfg
+from ms_gan.runs.run_dir import RunDir, RunError
 from tests.conftest import ROOT
 
 RECIPE = cfg.from_dict({"name": "t", "train": {"steps": 10}})
@@ -120,8 +120,8 @@ def test_killed_before_the_folders_were_made(tmp_path, opened):
 
 HOLD = """
 import sys, time
-from ms_gan import config
-from ms_gan.run_dir import RunDir, RunError
+from ms_gan.recipe import config
+from ms_gan.runs.run_dir import RunDir, RunError
 run = RunDir(sys.argv[1])
 try:
     with run.open(config.from_dict({"name": "t", "train": {"steps": 10}})):

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from ms_gan import runtime
+from ms_gan.system import runtime
 from tests.conftest import ROOT
 
 OURS = (
@@ -87,7 +87,7 @@ def test_bfloat16_products_are_not_inherited():
 
 MULTIPLY = """
 import sys
-from ms_gan import runtime
+from ms_gan.system import runtime
 runtime.set_fpmath(sys.argv[1])
 import numpy as np
 import mindspore as ms
@@ -107,7 +107,7 @@ def test_bfloat16_products_are_sums_in_float32():
 CONVOLVE = """
 import sys
 import ms_gan
-from ms_gan import runtime
+from ms_gan.system import runtime
 runtime.limit_instruction_set(convolutions=True, isa=sys.argv[1])
 import numpy as np
 import mindspore as ms
@@ -173,7 +173,7 @@ def test_this_numpy_is_accepted():
 
 DEVICE = """
 import sys
-from ms_gan import runtime
+from ms_gan.system import runtime
 try:
     print(runtime.set_device(sys.argv[1], print))
 except runtime.DeviceError as error:

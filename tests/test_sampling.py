@@ -6,8 +6,9 @@ import pytest
 import mindspore as ms
 from mindspore import nn
 
-from ms_gan import build, sampling
-from ms_gan.config import Config, Part
+from ms_gan import build
+from ms_gan.recipe.config import Config, Part
+from ms_gan.runs import sampling
 
 SHAPE = (1, 8, 8)
 

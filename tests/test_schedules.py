@@ -9,9 +9,9 @@ import mindspore as ms
 from mindspore import Parameter, Tensor
 
 from ms_gan import build
-from ms_gan import config as cfg
-from ms_gan.optimizers import Adam
-from ms_gan.schedules import Ramp
+from ms_gan.recipe import config as cfg
+from ms_gan.training.optimizers import Adam
+from ms_gan.training.schedules import Ramp
 
 
 @pytest.mark.parametrize("shape", ["linear", "cosine"])

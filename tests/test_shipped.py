@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ms_gan import build, classifier, cli, sampling, shipped
-from ms_gan.checkpoint import CheckpointError
+from ms_gan import build, cli
+from ms_gan.evaluation import classifier
+from ms_gan.runs import sampling, shipped
+from ms_gan.runs.checkpoint import CheckpointError
 from tests.conftest import ROOT
 
 CARD = (shipped.ASSETS / "README.md").read_text(encoding="utf-8")

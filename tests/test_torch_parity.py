@@ -10,7 +10,7 @@ import pytest
 from mindspore import Tensor
 
 from ms_gan import build
-from ms_gan import config as cfg
+from ms_gan.recipe import config as cfg
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: parity with it not checked")
 F = torch.nn.functional

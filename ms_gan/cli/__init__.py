@@ -8,9 +8,9 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from ms_gan import runtime
 from ms_gan.cli import doctor
 from ms_gan.errors import UserError
+from ms_gan.system import runtime
 from ms_gan.version import __version__
 
 

@@ -20,9 +20,10 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from ms_gan import runtime, shipped
 from ms_gan.cli.console import ROOT, git_commit, say
 from ms_gan.errors import UserError
+from ms_gan.runs import shipped
+from ms_gan.system import runtime
 from ms_gan.version import __version__
 
 INSTALL = "pip install -r requirements.txt"
@@ -42,7 +43,7 @@ INSTRUCTION_SETS = (  # of x86-64 and ARM, as Linux names them; those that matte
 LITTLE = 1e9  # bytes of free disk
 PROBE = """
 import json
-from ms_gan import runtime
+from ms_gan.system import runtime
 import mindspore
 said = []
 device = runtime.set_device("auto", said.append)

@@ -7,7 +7,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-from ms_gan import runtime, shipped
 from ms_gan.cli.console import (
     DEVICES,
     DownloadProgress,
@@ -18,7 +17,9 @@ from ms_gan.cli.console import (
     say,
 )
 from ms_gan.cli.source import add_generator, generator_file
-from ms_gan.config import ConfigError
+from ms_gan.recipe.config import ConfigError
+from ms_gan.runs import shipped
+from ms_gan.system import runtime
 from ms_gan.version import __version__
 
 
@@ -57,7 +58,7 @@ def run_train_classifier(arguments: argparse.Namespace) -> int:
     out = arguments.out or Path(f"{arguments.data}_classifier.ckpt")
     check_target(out, ".ckpt")
 
-    from ms_gan import classifier
+    from ms_gan.evaluation import classifier
 
     runtime.set_device(arguments.device)
     runtime.set_mode("graph")
@@ -93,7 +94,9 @@ def run_evaluate(arguments: argparse.Namespace) -> int:
     check_target(out, ".json")
     picture = (arguments.out or beside).with_suffix(".nearest.png")
 
-    from ms_gan import build, classifier, evaluator, visualise
+    from ms_gan import build
+    from ms_gan.evaluation import classifier, evaluator
+    from ms_gan.runs import visualise
 
     runtime.set_device(arguments.device)
     runtime.set_mode("graph")
@@ -135,7 +138,7 @@ def run_evaluate(arguments: argparse.Namespace) -> int:
 
 def shipped_classifier(name: str | None, path: Path) -> Path:
     """The classifier of a data set, if the package has one."""
-    from ms_gan import classifier
+    from ms_gan.evaluation import classifier
 
     if name is None:
         raise ConfigError(
@@ -184,7 +187,8 @@ def write_evaluation(
     import hashlib
     import json
 
-    from ms_gan import evaluator, files
+    from ms_gan.evaluation import evaluator
+    from ms_gan.system import files
 
     def described(checkpoint: Path) -> dict[str, str]:
         digest = hashlib.sha256(checkpoint.read_bytes()).hexdigest()

@@ -6,10 +6,10 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from ms_gan import runtime
 from ms_gan.cli.console import DEVICES, natural, positive, say
 from ms_gan.cli.source import add_generator, generator_file
-from ms_gan.config import ConfigError
+from ms_gan.recipe.config import ConfigError
+from ms_gan.system import runtime
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
@@ -72,7 +72,8 @@ def write_samples(
 
     import numpy as np
 
-    from ms_gan import files, sampling, visualise
+    from ms_gan.runs import sampling, visualise
+    from ms_gan.system import files
 
     num, seed, out = arguments.num, arguments.seed, arguments.out
     if arguments.format == "gif":

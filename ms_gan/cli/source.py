@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ms_gan import shipped
-from ms_gan.config import ConfigError
-from ms_gan.run_dir import RunDir
+from ms_gan.recipe.config import ConfigError
+from ms_gan.runs import shipped
+from ms_gan.runs.run_dir import RunDir
 
 
 def add_generator(parser: argparse.ArgumentParser) -> None:

@@ -12,12 +12,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ms_gan import config as cfg
-from ms_gan import runtime
 from ms_gan.cli.console import CONFIGS, DownloadProgress, command, git_commit, say
-from ms_gan.config import Config, ConfigError
-from ms_gan.progress import Progress
-from ms_gan.run_dir import RunDir, RunError
+from ms_gan.cli.progress import Progress
+from ms_gan.recipe import config as cfg
+from ms_gan.recipe.config import Config, ConfigError
+from ms_gan.runs.run_dir import RunDir, RunError
+from ms_gan.system import runtime
 from ms_gan.version import __version__
 
 DEFAULT_CONFIG = CONFIGS / "default.yaml"
@@ -48,7 +48,8 @@ def run_train(arguments: argparse.Namespace) -> int:
     runtime.set_fpmath(config.runtime.onednn_fpmath)
     say(f"ms_gan {__version__}: {config.name} -> {run.path}")
 
-    from ms_gan import build, data, trainer
+    from ms_gan import build, data
+    from ms_gan.training import trainer
 
     device = runtime.set_device(config.runtime.device, say)
     runtime.set_mode(config.runtime.mode)
@@ -126,7 +127,7 @@ def total_steps(config: Config, steps_per_epoch: int) -> int:
 def resume(run: RunDir, state: Any, steps: int) -> None:
     """Go on from the newest whole checkpoint, if there is one."""
     from ms_gan import build
-    from ms_gan.checkpoint import CheckpointError
+    from ms_gan.runs.checkpoint import CheckpointError
 
     for step, path in reversed(run.checkpoint_files()):
         try:
@@ -142,7 +143,8 @@ def train(
     config: Config, run: RunDir, state: Any, batches: Any, steps: int
 ) -> tuple[bool, int | None]:
     """Train with a progress bar; return whether the end was reached, and the signal if not."""
-    from ms_gan import sampling, trainer
+    from ms_gan.runs import sampling
+    from ms_gan.training import trainer
 
     progress = Progress(steps, sys.stdout)
     monitor = build_monitor(config, run, batches.dataset, progress.line)
@@ -168,7 +170,8 @@ def train(
 
 def build_monitor(config: Config, run: RunDir, dataset: Any, say: Any) -> Any:
     """What evaluates while training, if the recipe asks for it and a shipped classifier fits."""
-    from ms_gan import classifier, data, monitor
+    from ms_gan import data
+    from ms_gan.evaluation import classifier, monitor
 
     if config.every.evaluate == 0:
         return None
@@ -229,7 +232,7 @@ def finished(run: RunDir, step: int) -> int:
 
 def best_line(run: RunDir) -> str | None:
     """Which evaluation of the log best.ckpt comes from."""
-    from ms_gan.monitor import DISTANCE
+    from ms_gan.evaluation.monitor import DISTANCE
 
     rows = [row for row in run.read_log() if DISTANCE in row]
     if not rows or not run.best_file.is_file():

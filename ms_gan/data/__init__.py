@@ -15,7 +15,7 @@ from ms_gan.data.idx import read_idx, read_pair
 from ms_gan.data.image_folder import pictures_below
 from ms_gan.data.known import DATASETS, Known, expected_files
 from ms_gan.data.search import find_files, find_idx, home_folder
-from ms_gan.registry import near_miss
+from ms_gan.recipe.registry import near_miss
 
 __all__ = [
     "DATASETS", "Batches", "DataError", "Dataset", "Known", "find_idx", "load", "read_idx",

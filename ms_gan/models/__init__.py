@@ -7,7 +7,7 @@ from typing import NamedTuple
 from mindspore import nn
 
 from ms_gan.models import dcgan, dcgan28, deep_mlp_conv, gan, r3gan
-from ms_gan.registry import Registry, options_of
+from ms_gan.recipe.registry import Registry, options_of
 
 
 class Family(NamedTuple):

@@ -21,7 +21,7 @@ from ms_gan.models.layers import (
     one_of,
     positive,
 )
-from ms_gan.regularizers import SpectralNorm
+from ms_gan.objectives.penalties import SpectralNorm
 
 SIZES = "32x32, 64x64 and 128x128"
 

@@ -20,7 +20,7 @@ from ms_gan.models.layers import (
     one_of,
     positive,
 )
-from ms_gan.regularizers import SpectralNorm
+from ms_gan.objectives.penalties import SpectralNorm
 
 
 class Generator(nn.Cell):

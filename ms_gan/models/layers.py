@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from mindspore import nn, ops
 from mindspore.common.initializer import Normal
 
-from ms_gan import runtime
+from ms_gan.system import runtime
 
 # Layers whose MindSpore kernel is slow on CPU, from kernels that are fast there; figures in
 # docs/performance.md. On other devices, and with runtime.layers=native, they are MindSpore's own.

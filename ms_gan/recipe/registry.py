@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from ms_gan.config import ConfigError, Part
+from ms_gan.recipe.config import ConfigError, Part
 
 
 def near_miss(name: str, known: Iterable[str]) -> str:

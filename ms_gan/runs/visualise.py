@@ -10,7 +10,7 @@ import imageio.v3 as iio
 import numpy as np
 from PIL import Image, ImageDraw
 
-from ms_gan import files
+from ms_gan.system import files
 
 TILE = 56  # small images are enlarged until a tile has about this many pixels
 CAPTION = 20  # height of the caption bar of a frame, pixels

@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from ms_gan import config as cfg
-from ms_gan import files
-from ms_gan.config import Config, ConfigError
 from ms_gan.errors import UserError
+from ms_gan.recipe import config as cfg
+from ms_gan.recipe.config import Config, ConfigError
+from ms_gan.system import files
 
 
 class RunError(UserError, RuntimeError):

@@ -12,10 +12,10 @@ import numpy as np
 
 from mindspore import Parameter, Tensor
 
-from ms_gan import checkpoint, sampling, visualise
 from ms_gan.errors import UserError
-from ms_gan.run_dir import RunDir
-from ms_gan.state import TrainState
+from ms_gan.runs import checkpoint, sampling, visualise
+from ms_gan.runs.run_dir import RunDir
+from ms_gan.training.state import TrainState
 
 
 class TrainingDiverged(UserError, RuntimeError):
@@ -50,7 +50,7 @@ def train(
     """Train until `steps`; return whether the end was reached (False: `stop` said so).
 
     Everything due at step k happens before update k, so what is saved as step k has seen exactly k
-    updates, and step 0 shows the untrained generator. `monitor`, a :class:`ms_gan.monitor.Monitor`
+    updates, and step 0 shows the untrained generator. `monitor`, a :class:`ms_gan.evaluation.monitor.Monitor`
     or None, measures the shown generator every `every.evaluate` steps and at the end.
 
     Raises:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-ASSETS = Path(__file__).resolve().parent / "assets"
+ASSETS = Path(__file__).resolve().parent.parent / "assets"
 GENERATORS = {  # name -> file in ASSETS, the best first; README.md there is the model card
     "mnist": "mnist_generator.ckpt",
     "mnist-unconditional": "mnist_unconditional_generator.ckpt",

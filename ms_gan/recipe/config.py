@@ -55,7 +55,7 @@ class Data:
 
 @dataclass(frozen=True)
 class Ramp:
-    """A number that changes while training: see :class:`ms_gan.schedules.Ramp`."""
+    """A number that changes while training: see :class:`ms_gan.training.schedules.Ramp`."""
 
     start: float
     end: float

@@ -18,8 +18,9 @@ import numpy as np
 import mindspore as ms
 from mindspore import Parameter
 
-from ms_gan import files, shipped
 from ms_gan.errors import UserError
+from ms_gan.runs import shipped
+from ms_gan.system import files
 
 META = "ms_gan"  # the entry that holds the JSON string
 TUTORIAL_PREFIXES = ("optim_ggenerator", "generator")  # what its update_parameters_name left

@@ -13,9 +13,11 @@ import numpy as np
 
 from mindspore import nn
 
-from ms_gan import classifier as clf
-from ms_gan import data, metrics, sampling, visualise
+from ms_gan import data
 from ms_gan.errors import UserError
+from ms_gan.evaluation import classifier as clf
+from ms_gan.evaluation import metrics
+from ms_gan.runs import sampling, visualise
 
 NEAREST = 2000  # samples, and test images, whose nearest training image is looked for
 CHUNK = 1024  # samples in memory at once

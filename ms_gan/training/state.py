@@ -7,12 +7,12 @@ from typing import Any
 
 from mindspore import Parameter, nn
 
-from ms_gan.cells import copy_parameters
+from ms_gan.training.cells import copy_parameters
 
 
 @dataclass
 class TrainState:
-    """Built by :func:`ms_gan.build.build_training`, changed by :func:`ms_gan.trainer.train`.
+    """Built by :func:`ms_gan.build.build_training`, changed by :func:`ms_gan.training.trainer.train`.
 
     `step` counts generator updates. `sampler` is the generator that is shown and shipped: the
     moving average, or a copy of the trained generator that :meth:`shown` brings up to date.

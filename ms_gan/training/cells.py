@@ -9,8 +9,8 @@ from __future__ import annotations
 import mindspore as ms
 from mindspore import nn, ops
 
-from ms_gan import runtime
-from ms_gan.regularizers import join
+from ms_gan.objectives.penalties import join
+from ms_gan.system import runtime
 
 
 class GAN(nn.Cell):

@@ -14,11 +14,12 @@ import numpy as np
 
 from mindspore import Tensor, nn, ops
 
-from ms_gan import checkpoint, data
+from ms_gan import data
 from ms_gan.errors import UserError
-from ms_gan.runtime import set_seed
-from ms_gan.schedules import Ramp
-from ms_gan.shipped import ASSETS  # noqa: F401 (where SHIPPED lies)
+from ms_gan.runs import checkpoint
+from ms_gan.runs.shipped import ASSETS  # noqa: F401 (where SHIPPED lies)
+from ms_gan.system.runtime import set_seed
+from ms_gan.training.schedules import Ramp
 
 SHIPPED = {"mnist": "mnist_classifier.ckpt"}  # data set -> file in ASSETS
 BATCH = 250  # images of a forward pass: one compilation, the same bits for any number

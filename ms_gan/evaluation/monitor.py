@@ -12,8 +12,9 @@ from typing import Any
 
 from mindspore import nn
 
-from ms_gan import classifier as clf
-from ms_gan import data, evaluator
+from ms_gan import data
+from ms_gan.evaluation import classifier as clf
+from ms_gan.evaluation import evaluator
 
 NUM = 2000  # samples, test images and training images (for the floor)
 DISTANCE = "frechet_classifier_distance"

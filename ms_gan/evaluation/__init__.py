@@ -1,0 +1,1 @@
+"""How good it is: distances of features, the classifier that gives them, floors."""

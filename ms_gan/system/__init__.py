@@ -1,0 +1,1 @@
+"""The process: environment, device, random streams, files that appear whole."""

@@ -1,0 +1,1 @@
+"""How they are trained: the adversarial update, what it receives, the loop."""
