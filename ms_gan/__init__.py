@@ -1,11 +1,11 @@
 """ms_gan: train, understand and use GANs with MindSpore.
 
-Importing the package prepares the process for MindSpore (see :mod:`ms_gan.system.runtime`) but does not
-import MindSpore itself, so that the command line answers at once.  Import it before ``mindspore``.
+Importing the package prepares the process for MindSpore (see :mod:`ms_gan.system.runtime`) but does
+not import MindSpore itself, so that the command line answers at once.  Import it before
+``mindspore``.
 
-    from ms_gan import build          # YAML -> Config -> objects
-    from ms_gan.recipe import config
-    from ms_gan.runs import sampling, checkpoint   # .ckpt -> generator -> images
+    from ms_gan import session    # recipe -> run:         session.start("gan_mnist").train()
+    from ms_gan import build      # .ckpt -> generator:    build.load_sampler(path).samples(1, 64)
 """
 
 from ms_gan.system import runtime

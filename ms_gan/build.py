@@ -1,99 +1,108 @@
-"""Config -> objects: the composition root, the only module that knows all registries."""
+"""Config -> objects: the composition root, the only module that knows all tables."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mindspore import nn
 
 from ms_gan.models import MODELS
-from ms_gan.objectives.augmentations import AUGMENTATIONS, Augmented
-from ms_gan.objectives.losses import LOSSES, Loss
-from ms_gan.objectives.penalties import REGULARIZERS, SpectralNorm
-from ms_gan.recipe import config as cfg
-from ms_gan.recipe.config import Config, ConfigError, Part
+from ms_gan.objectives.augmentations import AUGMENTATIONS
+from ms_gan.objectives.inputs import INPUTS
+from ms_gan.objectives.judge import Judge
+from ms_gan.objectives.losses import LOSSES
+from ms_gan.objectives.numbers import Numbers
+from ms_gan.objectives.penalties import CONSTRAINTS, REGULARIZERS
+from ms_gan.objectives.terms import TERMS
+from ms_gan.recipe import reader
 from ms_gan.recipe.registry import Registry
+from ms_gan.recipe.schema import Config, ConfigError, Part, Ramp
 from ms_gan.runs import checkpoint
+from ms_gan.runs.sampling import Sampler
 from ms_gan.system.runtime import set_layers, set_seed
 from ms_gan.training import cells
-from ms_gan.training.optimizers import Adam
-from ms_gan.training.schedules import Ramp
+from ms_gan.training.feed import Rows
+from ms_gan.training.optimizers import OPTIMIZERS
+from ms_gan.training.schedules import RampSchedule, Weight
 from ms_gan.training.state import TrainState
 
-LOSS = Registry("loss", LOSSES)
+INPUT = Registry("input", INPUTS)
+LOSS = Registry("loss", LOSSES, weight=1.0)
+TERM = Registry("terms", TERMS)
 AUGMENT = Registry("augment", AUGMENTATIONS)
 REGULARIZER = Registry("regularizer", REGULARIZERS)
-BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
-NO_SECOND_DERIVATIVE = (  # measured: docs/design.md
-    "GroupNorm", "InstanceNorm2d", "GELU", "ELU", "AvgPool2d", "MaxPool2d", "ReflectionPad2d",
-)  # fmt: skip
+OPTIMIZER = Registry("optimizer", OPTIMIZERS)
+TABLES = (MODELS, INPUT, LOSS, TERM, REGULARIZER, AUGMENT, OPTIMIZER)
 
 
 def build_net(config: Config, role: str, image_shape: Sequence[int], num_classes: int) -> nn.Cell:
     """The 'generator' or the 'discriminator' of a recipe."""
     family = MODELS[config.model.name]
     shape = {"image_shape": tuple(image_shape), "num_classes": num_classes}
-    MODELS.check(config.model, family.accepted, shape)
+    MODELS.check(config.model, MODELS.accepted(config.model.name), shape)
     return MODELS.call(config.model, getattr(family, role), **shape)
 
 
-def build_sampler(config: Config, image_shape: Sequence[int], num_classes: int) -> cells.Average:
-    """A generator in inference mode, its parameters named `average.…`."""
-    average = cells.Average(build_net(config, "generator", image_shape, num_classes))
-    average.set_train(False)
-    for parameter in average.get_parameters():
-        parameter.requires_grad = False
-    return average
-
-
-def latent_dim(config: Config) -> int:
-    """The generator's option, or its default."""
-    default = MODELS[config.model.name].accepted["latent_dim"].default
-    return config.model.options.get("latent_dim", default)
-
-
 def build_training(
-    config: Config, image_shape: Sequence[int], num_classes: int, meta: dict[str, Any]
+    config: Config, image_shape: Sequence[int], num_classes: int, meta: Mapping[str, Any]
 ) -> TrainState:
     """Nets, losses, optimizers and the fused step of a recipe, before the first update.
+
+    Args:
+        meta: goes into every checkpoint.
 
     Raises:
         ConfigError: an unknown name or option, or parts that do not go together.
     """
     set_seed(config.seed)
     set_layers(config.runtime.layers)
-    pack = config.train.pack
     channels, height, width = image_shape
     gan = cells.GAN(
         build_net(config, "generator", image_shape, num_classes),
-        build_net(config, "discriminator", (pack * channels, height, width), num_classes),
+        build_net(
+            config, "discriminator", (config.train.pack * channels, height, width), num_classes
+        ),
     )
-    average = build_sampler(config, image_shape, num_classes)
+    average = cells.Average(frozen(build_net(config, "generator", image_shape, num_classes)))
     cells.copy_parameters(gan.generator, average)  # the average starts at the initial weights
-    generator, discriminator = gan.generator, gan.discriminator
-    optimizer_d = build_optimizer(config, "optimizer_d", discriminator, config.optimizer.lr_d)
+    generator = gan.generator
+    optimizer_d = build_optimizer(config, "optimizer_d", gan.discriminator, config.optimizer.lr_d)
     optimizer_g = build_optimizer(config, "optimizer_g", generator, config.optimizer.lr_g)
     averaged = config.train.ema_decay > 0
-    judge, loss = build_judge(config, discriminator), LOSS.build(config.loss)
-    draws = 0
-    if config.augment is not None:
-        augment = AUGMENT.build(config.augment, image_shape=tuple(image_shape))
-        judge, draws = Augmented(judge, augment), augment.numbers
-    train_d, uniform = build_train_d(config, judge, loss, optimizer_d)
-    loss_g = cells.GeneratorWithLossCell(judge, loss.generator, loss.pairs)
+
+    numbers = Numbers()  # the regularizer's come first: see Feed.at
+    of_regularizer = numbers.allot(announced(config.regularizer))
+    judge = build_judge(config, gan.discriminator, image_shape, numbers)
+    loss_part, loss_weight = LOSS.split(config.loss)
+    loss = LOSS.build(loss_part)
+    penalty, constraint = build_regularizer(config, judge, optimizer_d, of_regularizer)
+    loss_g = cells.GeneratorWithLossCell(
+        judge, loss, build_weight(loss_weight, optimizer_g),
+        build_terms(config, optimizer_g, numbers),
+    )  # fmt: skip
+    given = INPUT.build(config.input, generator.latent_dim)
+    of_input = numbers.allot(given.numbers)
+    train = config.train
+    rows = Rows(
+        config.data.batch_size, train.d_steps, train.same_latents,
+        latents=given.latents, numbers=tuple(numbers.widths), labelled=generator.num_classes > 0,
+    )  # fmt: skip
     update = cells.AdversarialStep(
-        train_d,
+        rows,
+        cells.TrainDiscriminatorCell(
+            cells.DiscriminatorWithLossCell(judge, loss, penalty), optimizer_d, constraint
+        ),
         cells.TrainGeneratorCell(generator, loss_g, optimizer_g),
-        cells.ExponentialMovingAverage(
-            generator, average, config.train.ema_decay, optimizer_g.global_step
+        given=given,
+        columns=of_input,
+        average=cells.ExponentialMovingAverage(
+            generator, average, train.ema_decay, optimizer_g.global_step
         )
         if averaged
         else None,
-        d_steps=config.train.d_steps,
-        same_latents=config.train.same_latents,
         share_forward=config.runtime.share_forward,
     )
     update.set_train()
@@ -105,109 +114,101 @@ def build_training(
     return TrainState(
         step=0,
         update=update,
+        rows=rows,
         parameters=parameters,
         generator=generator,
-        sampler=average.average,
+        sampler=Sampler(
+            average.average,
+            tuple(image_shape),
+            {
+                **meta,
+                "config": reader.to_dict(config),
+                "image_shape": list(image_shape),
+                "num_classes": num_classes,
+            },
+        ),
         averaged=averaged,
-        num_classes=generator.num_classes,
-        uniform=uniform,
-        draws=draws,
-        latent_dim=latent_dim(config),
-        meta={
-            **meta,
-            "config": cfg.to_dict(config),
-            "image_shape": list(image_shape),
-            "num_classes": num_classes,
-        },
+        terms=tuple(config.terms),
     )
 
 
-def build_judge(config: Config, discriminator: nn.Cell) -> nn.Cell:
-    """What both losses ask for scores: the discriminator, packed where the recipe says so."""
-    if config.train.pack == 1:
-        return discriminator
-    if discriminator.num_classes:
-        raise ConfigError("train.pack: a conditional discriminator judges one image at a time")
-    return cells.Packed(discriminator, config.train.pack)
+def frozen(net: nn.Cell) -> nn.Cell:
+    """The net in inference mode, its parameters not to be trained."""
+    net.set_train(False)
+    for parameter in net.get_parameters():
+        parameter.requires_grad = False
+    return net
 
 
-def build_ramp(ramp: cfg.Ramp) -> Ramp:
-    """The Cell of a recipe's ramp."""
-    return Ramp(**dataclasses.asdict(ramp))
+def announced(part: Part | None) -> int:
+    """Random numbers of an image that a regularizer wants."""
+    return 0 if part is None else getattr(REGULARIZER[part.name], "numbers", 0)
 
 
-def build_optimizer(config: Config, name: str, net: nn.Cell, lr: float | cfg.Ramp) -> nn.Optimizer:
-    """The optimizer of one net, its own parameters named `name.…`."""
-    o = config.optimizer
-    if isinstance(lr, cfg.Ramp):
-        lr = build_ramp(lr)
-    if o.name == "adam":
-        optimizer = Adam(net.trainable_params(), lr=lr, beta1=o.beta1, beta2=o.beta2, eps=o.eps)
-    else:
-        optimizer = nn.RMSProp(
-            net.trainable_params(), learning_rate=lr, decay=o.decay, momentum=0.0, epsilon=o.eps
+def build_judge(
+    config: Config, discriminator: nn.Cell, image_shape: Sequence[int], numbers: Numbers
+) -> Judge:
+    """What all losses, penalties and terms ask for scores."""
+    augment, columns = None, None
+    if config.augment is not None:
+        augment = AUGMENT.build(config.augment, image_shape=tuple(image_shape))
+        columns = numbers.allot(augment.numbers)
+    try:
+        return Judge(
+            discriminator, augment=augment, columns=columns, pack=config.train.pack,
+            join=config.runtime.join_batches,
+        )  # fmt: skip
+    except ValueError as error:
+        raise ConfigError(f"train.pack: {error}") from None
+
+
+def build_regularizer(
+    config: Config, judge: Judge, optimizer: nn.Optimizer, columns: nn.Cell
+) -> tuple[cells.Added | None, nn.Cell | None]:
+    """The penalty that is added to D's loss, and the constraint on its weights; or None."""
+    if config.regularizer is None:
+        return None, None
+    part, weight = REGULARIZER.split(config.regularizer)
+    if part.name in CONSTRAINTS:
+        return None, REGULARIZER.build(part, judge)
+    if config.runtime.mode != "graph":  # before MindSpore is in that mode
+        raise ConfigError(
+            f"regularizer: '{part.name}' needs runtime.mode=graph; PyNative mode computes the "
+            "gradient of a gradient wrongly"
         )
+    penalty = REGULARIZER.build(part, judge)
+    return cells.Added(penalty, build_weight(weight, optimizer), columns), None
+
+
+def build_terms(config: Config, optimizer: nn.Optimizer, numbers: Numbers) -> list[cells.Added]:
+    """What is added to G's loss, in the order of the recipe."""
+    terms = []
+    for part in config.terms.values():
+        part, weight = TERM.split(part)
+        term = TERM.build(part)
+        terms.append(
+            cells.Added(term, build_weight(weight, optimizer), numbers.allot(term.numbers))
+        )
+    return terms
+
+
+def build_weight(weight: float | Ramp, optimizer: nn.Optimizer) -> Weight:
+    """A number or a ramp of a recipe as a factor in the graph, in steps of the optimizer."""
+    return Weight(build_schedule(weight), optimizer.global_step)
+
+
+def build_schedule(value: float | Ramp) -> float | RampSchedule:
+    return RampSchedule(**dataclasses.asdict(value)) if isinstance(value, Ramp) else value
+
+
+def build_optimizer(config: Config, name: str, net: nn.Cell, lr: float | Ramp) -> nn.Optimizer:
+    """The optimizer of one net, its own parameters named `name.…`."""
+    part = OPTIMIZER.resolve(config.optimizer, given=("lr",))
+    optimizer = OPTIMIZER.call(
+        part, OPTIMIZER[part.name], net.trainable_params(), lr=build_schedule(lr)
+    )
     cells.name_optimizer_parameters(optimizer, name)
     return optimizer
-
-
-def build_train_d(
-    config: Config, judge: nn.Cell, loss: Loss, optimizer: nn.Optimizer
-) -> tuple[cells.TrainDiscriminatorCell, bool]:
-    """The discriminator's one-step cell, and whether it wants random numbers from the host."""
-    part = config.regularizer
-    joined = config.runtime.join_batches and judges_alone(judge)
-    if part is None:
-        return _train_d(judge, loss, optimizer, joined=joined), False
-    if part.name == "weight_clipping":
-        clipping = REGULARIZER.build(part, judge.trainable_params())
-        return _train_d(judge, loss, optimizer, constraint=clipping, joined=joined), False
-    check_penalty(config, judge)
-    weight = part.options.get("weight")
-    ramp = None
-    if isinstance(weight, cfg.Ramp):
-        ramp = build_ramp(weight)
-        part = Part(part.name, {**part.options, "weight": 1.0})
-    regularizer = REGULARIZER.build(part, judge)
-    regularizer.joined = joined and regularizer.joins
-    step = _train_d(
-        judge, loss, optimizer, regularizer=regularizer, weight=ramp, joined=regularizer.joined
-    )
-    return step, regularizer.needs_uniform
-
-
-def _train_d(judge, loss, optimizer, *, joined, regularizer=None, weight=None, constraint=None):
-    network = cells.DiscriminatorWithLossCell(
-        judge, loss.discriminator, regularizer, weight, optimizer.global_step, joined
-    )
-    return cells.TrainDiscriminatorCell(network, optimizer, constraint)
-
-
-def judges_alone(discriminator: nn.Cell) -> bool:
-    """Whether one pass over two batches gives the scores and the state of two passes."""
-    mixing = (*BATCH_NORMS, SpectralNorm)  # spectral normalisation iterates once a pass
-    return not any(isinstance(cell, mixing) for _, cell in discriminator.cells_and_names())
-
-
-def check_penalty(config: Config, discriminator: nn.Cell) -> None:
-    """Refuse penalties where their gradient would be meaningless, wrong or missing."""
-    name = config.regularizer.name
-    if config.runtime.mode != "graph":
-        raise ConfigError(
-            f"regularizer: '{name}' needs runtime.mode=graph; PyNative mode computes the gradient "
-            "of a gradient wrongly"
-        )
-    for _, cell in discriminator.cells_and_names():
-        if isinstance(cell, BATCH_NORMS):
-            raise ConfigError(
-                f"regularizer: '{name}' does not go with BatchNorm in the discriminator, which "
-                "mixes the images of a batch; use model.d_norm=none"
-            )
-        if type(cell).__name__ in NO_SECOND_DERIVATIVE:
-            raise ConfigError(
-                f"regularizer: '{name}' needs a second derivative, which MindSpore 2.10 lacks for "
-                f"nn.{type(cell).__name__} in the discriminator; build it from other layers"
-            )
 
 
 def load_training(path: str | Path, state: TrainState) -> None:
@@ -219,16 +220,17 @@ def load_training(path: str | Path, state: TrainState) -> None:
     state.step = meta["step"]
 
 
-def load_generator(
-    path: str | Path, *, averaged: bool = True
-) -> tuple[nn.Cell, int, dict[str, Any]]:
-    """A generator in inference mode from one .ckpt file alone: (cell, latent_dim, meta data).
+def load_sampler(path: str | Path, *, averaged: bool = True) -> Sampler:
+    """A generator that is ready to use, from one .ckpt file alone.
 
     Takes the generator.ckpt of a run, a training checkpoint, and the Generator*.ckpt of the
     MindSpore tutorial.
 
     Args:
         averaged: of a training checkpoint that has one, take the moving average of the weights.
+
+    Raises:
+        CheckpointError: the file is none of these, or its recipe cannot be built.
     """
     arrays, meta = checkpoint.load(path)
     if meta is None:
@@ -238,18 +240,23 @@ def load_generator(
                 f"{path}: not of ms_gan and not a Generator*.ckpt of the MindSpore tutorial"
             )
         meta = {"config": {"name": "tutorial"}, "image_shape": [1, 28, 28], "num_classes": 0}
-    averaged = averaged and any(name.startswith("average.") for name in arrays)
-    prefix = "average." if averaged else "generator."
-    renamed = {"average." + k[len(prefix) :]: v for k, v in arrays.items() if k.startswith(prefix)}
     try:
-        config = cfg.from_dict(meta["config"])
-        container = build_sampler(config, meta["image_shape"], meta["num_classes"])
-    except (ConfigError, KeyError, TypeError) as error:
+        tree, shape, num_classes = meta["config"], meta["image_shape"], meta["num_classes"]
+    except (KeyError, TypeError) as error:
+        raise checkpoint.CheckpointError(
+            f"{path}: does not say {error}; not a generator or training checkpoint of ms_gan"
+        ) from None
+    try:
+        net = build_net(reader.from_dict(tree), "generator", shape, num_classes)
+    except ConfigError as error:
         raise checkpoint.CheckpointError(
             f"{path}: its recipe cannot be built here ({error}); it may come from a newer version"
         ) from error
-    checkpoint.restore(container.get_parameters(), renamed, path)
-    return container.average, latent_dim(config), meta
+    averaged = averaged and any(name.startswith("average.") for name in arrays)
+    prefix = "average." if averaged else "generator."
+    own = {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
+    checkpoint.restore(frozen(net).get_parameters(), own, path)
+    return Sampler(net, tuple(shape), meta)
 
 
 def summary(state: TrainState) -> str:

@@ -5,14 +5,8 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
-import subprocess
 import sys
-from pathlib import Path
 
-PACKAGE = Path(__file__).resolve().parent.parent
-ROOT = PACKAGE.parent  # the checkout
-# pyproject.toml puts the recipes into the package when it is installed
-CONFIGS = PACKAGE / "configs" if (PACKAGE / "configs").is_dir() else ROOT / "configs"
 DEVICES = ("auto", "Ascend", "GPU", "CPU")
 
 
@@ -49,15 +43,3 @@ def command(words: list[str]) -> str:
     """The command line of this process as a person would type it."""
     script = os.environ.get("MS_GAN_SCRIPT")
     return shlex.join(["bash", script, *words[1:]] if script else ["ms-gan", *words])
-
-
-def git_commit() -> str | None:
-    """The commit of the package's own checkout, with '+' where files differ from it."""
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(ROOT), "describe", "--always", "--abbrev=40", "--dirty=+"],
-            capture_output=True, text=True, timeout=10, check=True,
-        )  # fmt: skip
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip()

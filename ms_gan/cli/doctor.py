@@ -20,10 +20,11 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from ms_gan.cli.console import ROOT, git_commit, say
+from ms_gan.cli.console import say
 from ms_gan.errors import UserError
 from ms_gan.runs import shipped
 from ms_gan.system import runtime
+from ms_gan.system.provenance import ROOT, git_commit
 from ms_gan.version import __version__
 
 INSTALL = "pip install -r requirements.txt"
@@ -36,7 +37,7 @@ VARIABLES = (
     "OMP_NUM_THREADS", "GLOG_v",
     "ASCEND_RT_VISIBLE_DEVICES", "CUDA_VISIBLE_DEVICES", "DEVICE_ID",
 )  # fmt: skip
-INSTRUCTION_SETS = (  # of x86-64 and ARM, as Linux names them; those that matter for speed
+CPU_FEATURES = (  # of x86-64 and ARM, as Linux names them; those that matter for speed
     "sse4_1", "avx", "avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16",
     "amx_tile", "amx_bf16", "asimd", "asimdhp", "sve", "sve2", "bf16", "i8mm",
 )  # fmt: skip
@@ -44,6 +45,7 @@ LITTLE = 1e9  # bytes of free disk
 PROBE = """
 import json
 from ms_gan.system import runtime
+from ms_gan.system.provenance import ROOT, git_commit
 import mindspore
 said = []
 device = runtime.set_device("auto", said.append)
@@ -93,7 +95,7 @@ def examine() -> Iterator[Line]:
     yield from mindspore_and_device(can_be_tried=not numpy.broken)
     yield Line("cpu", f"{cpu_model()}, {platform.machine()}, {platform.system()}")
     yield cores()
-    found = [name for name in INSTRUCTION_SETS if name in runtime.cpu_flags()]
+    found = [name for name in CPU_FEATURES if name in runtime.cpu_flags()]
     yield Line("instructions", " ".join(found) or "unknown: this system does not say")
     yield onednn()
     yield from environment()
@@ -234,14 +236,14 @@ def environment() -> Iterator[Line]:
 
 def data_sets() -> Iterator[Line]:
     try:
-        from ms_gan.data.known import DATASETS
+        from ms_gan.data.known import IDX_SETS
         from ms_gan.data.search import find_files, home_folder
     except Exception as error:  # a broken NumPy raises anything
         yield Line("data", f"cannot be looked for: {error}", "what is broken above first")
         return
     try:
         home = home_folder(None)
-        for name in (name for name, known in DATASETS.items() if known.mirrors):
+        for name in IDX_SETS:
             files = find_files(name, "train", None, home)
             if files:
                 yield Line(name, f"in {files[0].parent.resolve()}")

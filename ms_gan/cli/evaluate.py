@@ -11,15 +11,15 @@ from ms_gan.cli.console import (
     DEVICES,
     DownloadProgress,
     command,
-    git_commit,
     natural,
     positive,
     say,
 )
 from ms_gan.cli.source import add_generator, generator_file
-from ms_gan.recipe.config import ConfigError
+from ms_gan.errors import UsageError
 from ms_gan.runs import shipped
 from ms_gan.system import runtime
+from ms_gan.system.provenance import git_commit
 from ms_gan.version import __version__
 
 
@@ -58,11 +58,12 @@ def run_train_classifier(arguments: argparse.Namespace) -> int:
     out = arguments.out or Path(f"{arguments.data}_classifier.ckpt")
     check_target(out, ".ckpt")
 
+    from ms_gan import data
     from ms_gan.evaluation import classifier
 
     runtime.set_device(arguments.device)
     runtime.set_mode("graph")
-    train, test = classifier.splits(
+    train, test = data.splits(
         arguments.data, root=arguments.data_root, size=arguments.size,
         channels=arguments.channels, say=say, progress=DownloadProgress(),
     )  # fmt: skip
@@ -94,37 +95,36 @@ def run_evaluate(arguments: argparse.Namespace) -> int:
     check_target(out, ".json")
     picture = (arguments.out or beside).with_suffix(".nearest.png")
 
-    from ms_gan import build
+    from ms_gan import build, data
     from ms_gan.evaluation import classifier, evaluator
     from ms_gan.runs import visualise
 
     runtime.set_device(arguments.device)
     runtime.set_mode("graph")
-    generator, latent_dim, meta = build.load_generator(path)
+    sampler = build.load_sampler(path)
+    meta = sampler.meta
     name = arguments.data or meta.get("data")
     file = arguments.classifier or shipped_classifier(name, path)
     net, about = classifier.load(file)
     check_classifier(file, net, about, name, meta["image_shape"], path)
     channels, size, _ = meta["image_shape"]
-    train, test = classifier.splits(
+    train, test = data.splits(
         name, root=evaluation_root(arguments, meta, name), size=size, channels=channels, say=say,
         progress=DownloadProgress(),
     )  # fmt: skip
     if train.num_classes != net.num_classes:
-        raise ConfigError(
+        raise UsageError(
             f"{file}: knows {net.num_classes} classes, but {name} has {train.num_classes} here; "
             "train one on these data with ms-gan train-classifier"
         )
     say(f"{path}: {arguments.num} samples against {len(test)} test images of {name}")
     real = evaluator.RealImages(net, train, test, num=arguments.num)
     result = {
-        "generated": real.judge(generator, latent_dim, seed=arguments.seed),
+        "generated": real.compare(sampler, seed=arguments.seed),
         "floor": real.floor,
         "reference_shares": real.shares.tolist(),
     }
-    found = evaluator.memorisation(
-        generator, latent_dim, train, test, num=arguments.num, seed=arguments.seed
-    )
+    found = evaluator.memorisation(sampler, train, test, num=arguments.num, seed=arguments.seed)
     for part, numbers in zip(("generated", "floor"), found.numbers(), strict=True):
         result[part].update(numbers)
     result["nearest"] = {"samples": len(found.distances), "test_images": len(found.real_distances)}
@@ -138,19 +138,17 @@ def run_evaluate(arguments: argparse.Namespace) -> int:
 
 def shipped_classifier(name: str | None, path: Path) -> Path:
     """The classifier of a data set, if the package has one."""
-    from ms_gan.evaluation import classifier
-
     if name is None:
-        raise ConfigError(
+        raise UsageError(
             f"{path}: does not say what it was trained on; say it with --data, "
             "for the MindSpore tutorial --data mnist"
         )
-    if name not in classifier.SHIPPED:
-        raise ConfigError(
+    if name not in shipped.CLASSIFIERS:
+        raise UsageError(
             f"{path}: was trained on {name}, for which no classifier is shipped; train one with "
             f"ms-gan train-classifier --data {name} and give it with --classifier"
         )
-    return classifier.ASSETS / classifier.SHIPPED[name]
+    return shipped.ASSETS / shipped.CLASSIFIERS[name]
 
 
 def check_classifier(
@@ -158,12 +156,12 @@ def check_classifier(
 ) -> None:
     """Whether generator and classifier are about the same images."""
     if name is None or about.get("data") != name:
-        raise ConfigError(
+        raise UsageError(
             f"{file}: is a classifier of {about.get('data')}, but {path} was trained on "
             f"{name or 'unknown data'}; choose another with --classifier, or say --data"
         )
     if list(net.image_shape) != list(image_shape):
-        raise ConfigError(
+        raise UsageError(
             f"{path}: makes images {list(image_shape)}, but {file.name} takes "
             f"{list(net.image_shape)}; train one with ms-gan train-classifier --data {name} "
             f"--channels {image_shape[0]} --size {image_shape[1]} and give it with --classifier"
@@ -215,6 +213,6 @@ def write_evaluation(
 def check_target(path: Path, suffix: str) -> None:
     """Before long work: whether the file can be written at all."""
     if path.suffix != suffix or path.is_dir():
-        raise ConfigError(f"--out {path}: expected the name of a file that ends in {suffix}")
+        raise UsageError(f"--out {path}: expected the name of a file that ends in {suffix}")
     if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
-        raise ConfigError(f"--out {path}: {path.parent} is not a folder that can be written to")
+        raise UsageError(f"--out {path}: {path.parent} is not a folder that can be written to")

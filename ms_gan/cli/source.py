@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ms_gan.recipe.config import ConfigError
+from ms_gan.errors import UsageError
 from ms_gan.runs import shipped
 from ms_gan.runs.run_dir import RunDir
 
@@ -28,5 +28,5 @@ def generator_file(arguments: argparse.Namespace) -> Path:
     if path is None:
         return shipped.ASSETS / shipped.GENERATORS[name or "mnist"]
     if name is not None:
-        raise ConfigError(f"--pretrained {name}: there is a checkpoint too, {path}; give one")
+        raise UsageError(f"--pretrained {name}: there is a checkpoint too, {path}; give one")
     return RunDir(path).generator_file if path.is_dir() else path

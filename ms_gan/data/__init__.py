@@ -4,91 +4,122 @@ Everything is plain numpy. A data set is stored as uint8 and becomes float32 in 
 of the generator's tanh, one batch at a time.
 """
 
-import os
-from pathlib import Path
+from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ms_gan.data import digits, image_folder, mnist
 from ms_gan.data.batches import Batches, to_float
-from ms_gan.data.dataset import DataError, Dataset, data_error, fit
-from ms_gan.data.digits import embedded_digits
-from ms_gan.data.download import DownloadError, Progress, Say, download
-from ms_gan.data.idx import read_idx, read_pair
-from ms_gan.data.image_folder import pictures_below
-from ms_gan.data.known import DATASETS, Known, expected_files
-from ms_gan.data.search import find_files, find_idx, home_folder
-from ms_gan.recipe.registry import near_miss
+from ms_gan.data.dataset import DataError, Dataset, data_error
+from ms_gan.data.download import Progress, Say
+from ms_gan.data.idx import read_idx
+from ms_gan.data.known import IDX_SETS
+from ms_gan.data.search import find_idx, home_folder
+from ms_gan.errors import near_miss
+from ms_gan.recipe.registry import Registry
+from ms_gan.recipe.schema import Part
+from ms_gan.system import streams
 
 __all__ = [
-    "DATASETS", "Batches", "DataError", "Dataset", "Known", "find_idx", "load", "read_idx",
-    "to_float",
+    "DATA", "DATASETS", "Batches", "DataError", "Dataset", "Known", "find_idx", "home_folder",
+    "load", "read_idx", "split", "splits", "to_float",
 ]  # fmt: skip
+
+HELD_OUT = 6  # one image of so many, where a data set has no test split
+GIVEN = ("split", "say", "progress")  # what the program passes on, if a loader takes it
+
+
+@dataclass(frozen=True)
+class Known:
+    """A row of `DATASETS`.
+
+    Args:
+        load: its keyword-only arguments are the options of `data:` in a recipe. It may also take
+            `split` ('train' or 'test'; without, the set has one part only), `say` and `progress`.
+        like: the data set that its images look like, which it may stand in for and whose
+            classifier may judge it.
+    """
+
+    load: Callable[..., Dataset]
+    like: str | None = None
+
+    @property
+    def has_test(self) -> bool:
+        """Whether there are test images apart."""
+        return "split" in inspect.signature(self.load).parameters
+
+
+DATASETS = {
+    **{name: Known(mnist.loader(name)) for name in IDX_SETS},
+    "digits": Known(digits.load, like="mnist"),
+    "image_folder": Known(image_folder.load),
+}
+DATA = Registry("data", {name: known.load for name, known in DATASETS.items()})
 
 
 def load(
     name: str,
     *,
-    root: str | os.PathLike | None = None,
-    size: int | None = None,
-    channels: int | None = None,
-    fallback: str | None = None,
     split: str = "train",
+    fallback: str | None = None,
     say: Say | None = None,
     progress: Progress | None = None,
+    **options: Any,
 ) -> Dataset:
     """Load a data set by its name in `DATASETS`; the MNIST kind is downloaded when not found.
 
     Args:
-        name: 'mnist', 'fashion_mnist', 'kmnist', 'digits' or 'image_folder'.
-        root: folder that must hold the data; nothing is downloaded. None: the folder in the
-            environment variable MS_GAN_DATA, or else ./data, then the user's cache folder.
-        size: height and width in pixels; None: as stored (64 for 'image_folder').
-        channels: 1 (grey) or 3 (RGB); None: 1 (3 for 'image_folder').
-        fallback: 'digits' to go on with the embedded digits when the download of mnist fails.
-        split: 'train' or 'test'; ignored by 'digits' and 'image_folder', which have only one.
+        name: a row of `DATASETS`.
+        split: 'train' or 'test'; ignored by sets that have only one part.
+        fallback: the data set to go on with when this one cannot be downloaded and that one looks
+            like it ('digits' for 'mnist').
         say, progress: receive one-line messages; (file, bytes done, bytes in all or 0).
+        options: of its row. None stands for the default.
 
     Raises:
-        DataError: unknown name, bad option, missing or damaged files, failed download.
+        DataError: unknown name, missing or damaged files, failed download.
+        ConfigError: an option that the data set does not have, or of another type.
     """
-    _check_options(name, size, channels, fallback, split)
-    if name == "image_folder":
-        return pictures_below(root, size or 64, channels or 3)
-    if name == "digits":
-        return fit(embedded_digits(), size, channels)
-    home = home_folder(root)
-    try:
-        files = find_files(name, split, root, home) or download(name, split, home, say, progress)
-        dataset = read_pair(name, split, *files)
-    except DownloadError as error:
-        dataset = _instead(name, split, home / name, fallback, error, say)
-    return fit(dataset, size, channels)
-
-
-def _instead(
-    name: str, split: str, folder: Path, fallback: str | None, error: Exception, say: Say | None
-) -> Dataset:
-    wrong = f"cannot download {name} ({error})"
-    remedy = f"put the files into {folder} or set MS_GAN_DATA to their folder"
-    if fallback is None or name != "mnist":  # digits stand in for digits only
-        remedy += ", or use the embedded 'digits'"
-        raise data_error(folder, wrong, expected_files(split), remedy) from None
-    digits = embedded_digits()
-    if say is not None:
-        say(f"{name}: {wrong}; using the {len(digits):,} embedded digits instead; {remedy}")
-    return digits
-
-
-def _check_options(
-    name: str, size: int | None, channels: int | None, fallback: str | None, split: str
-) -> None:
     if name not in DATASETS:
         wrong = f"no such data set{near_miss(str(name), DATASETS)}"
         raise data_error(name, wrong, f"one of {', '.join(DATASETS)}", "choose one of these")
-    if size is not None and (type(size) is not int or size < 1):
-        raise data_error(name, f"size {size!r}", "a whole number of pixels >= 1", "change it")
-    for option, value, choices in (
-        ("channels", channels, (None, 1, 3)),
-        ("fallback", fallback, (None, "digits")),
-        ("split", split, ("train", "test")),
-    ):
-        if value not in choices:
-            raise data_error(name, f"{option} {value!r}", f"one of {choices}", "change it")
+    if split not in ("train", "test"):
+        raise data_error(name, f"split {split!r}", "'train' or 'test'", "change it")
+    part = Part(name, {k: v for k, v in options.items() if v is not None})
+    DATA.check(part, DATA.accepted(name), GIVEN)
+    given = {"split": split, "say": say, "progress": progress}
+    try:
+        return DATA.call(part, DATASETS[name].load, **given)
+    except mnist.NotToBeHad as error:
+        if fallback is None or DATASETS[fallback].like != name:  # digits stand in for digits only
+            raise error.error from None
+        dataset = load(fallback, size=options.get("size"), channels=options.get("channels"))
+        if say is not None:
+            say(
+                f"{name}: {error}; using the {len(dataset):,} embedded digits instead; "
+                f"{error.remedy}"
+            )
+        return dataset
+
+
+def splits(name: str, **options: Any) -> tuple[Dataset, Dataset]:
+    """The training and the test images of a data set, as :func:`load` takes its options.
+
+    Where a data set has no test split, one image of six is held out, always the same ones.
+    """
+    return split(load(name, **options), **options)
+
+
+def split(whole: Dataset, **options: Any) -> tuple[Dataset, Dataset]:
+    """The same for training images that are loaded already; `options` are those of `load`."""
+    known = DATASETS.get(whole.name)
+    if known is not None and known.has_test:
+        return whole, load(whole.name, **options, split="test")
+    order = streams.chosen(streams.Choice.SPLIT, len(whole))
+    held_out = -(-len(whole) // HELD_OUT)
+    return whole.take(np.sort(order[held_out:])), whole.take(np.sort(order[:held_out]))

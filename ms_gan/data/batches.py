@@ -3,8 +3,8 @@
 import numpy as np
 
 from ms_gan.data.dataset import Dataset, data_error
-
-_ORDER_TAG, _DRAW_TAG = 1, 2  # keep the two samplings' random streams apart
+from ms_gan.system import streams
+from ms_gan.system.streams import Stream
 
 
 def to_float(images: np.ndarray) -> np.ndarray:
@@ -51,13 +51,13 @@ class Batches:
         return to_float(self.dataset.images[rows]), self.dataset.labels[rows]
 
     def _drawn(self, index: int) -> np.ndarray:
-        rng = np.random.default_rng([self.seed, _DRAW_TAG, index])
+        rng = streams.rng(Stream.DRAW, self.seed, index)
         return rng.integers(len(self.dataset), size=self.batch_size)
 
     def _shuffled(self, index: int) -> np.ndarray:
         epoch, step = divmod(index, self.steps_per_epoch)
         current = self._current
         if current is None or current[0] != epoch:
-            rng = np.random.default_rng([self.seed, _ORDER_TAG, epoch])
+            rng = streams.rng(Stream.ORDER, self.seed, epoch)
             current = self._current = (epoch, rng.permutation(len(self.dataset)))
         return current[1][step * self.batch_size : (step + 1) * self.batch_size]

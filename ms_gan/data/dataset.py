@@ -82,9 +82,30 @@ def resize(images: np.ndarray, size: int, method: Image.Resampling) -> np.ndarra
     return resized
 
 
+def check_fit(name: str, size: int | None, channels: int | None) -> None:
+    """DataError for a size or a number of channels that no image has."""
+    if size is not None and size < 1:
+        raise data_error(name, f"size {size}", "a whole number of pixels >= 1", "change it")
+    if channels not in (None, 1, 3):
+        raise data_error(name, f"channels {channels}", "1 (grey) or 3 (colour)", "change it")
+
+
 def fit(dataset: Dataset, size: int | None, channels: int | None) -> Dataset:
-    """Bring grey images [N, 1, H, W] to the size and the number of channels asked for."""
+    """Bring images [N, C, H, W], grey or colour, to the size and the channels asked for.
+
+    Grey from colour is the brightness that Pillow's mode "L" is (ITU-R 601-2), colour from grey
+    three equal channels.
+    """
+    check_fit(dataset.name, size, channels)
     images = dataset.images
+    if channels == 1 and images.shape[1] == 3:
+        red, green, blue = (images[:, i].astype(np.uint32) for i in range(3))
+        # Pillow's whole numbers, so that a picture is the same whoever makes it grey
+        grey = (19595 * red + 38470 * green + 7471 * blue + 0x8000) >> 16
+        images = grey.astype(np.uint8)[:, None]
     if size is not None and images.shape[2:] != (size, size):
-        images = resize(images[:, 0], size, Image.Resampling.BILINEAR)[:, None]
-    return replace(dataset, images=np.repeat(images, 3, axis=1) if channels == 3 else images)
+        planes = [resize(plane, size, Image.Resampling.BILINEAR) for plane in images.swapaxes(0, 1)]
+        images = np.stack(planes, axis=1)
+    if channels == 3 and images.shape[1] == 1:
+        images = np.repeat(images, 3, axis=1)
+    return replace(dataset, images=images)

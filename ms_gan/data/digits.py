@@ -3,8 +3,8 @@
 import numpy as np
 from PIL import Image
 
-from ms_gan.data.dataset import Dataset, data_error, md5_of, resize
-from ms_gan.data.known import DATASETS
+from ms_gan.data.dataset import Dataset, data_error, fit, md5_of, resize
+from ms_gan.data.known import DIGITS
 
 
 def embedded_digits() -> Dataset:
@@ -21,6 +21,15 @@ def embedded_digits() -> Dataset:
     # The steeper slope gives strokes and edges as thin and white as MNIST's.
     images[:, 0, 4:24, 4:24] = np.clip(2 * (blurred - 70), 0, 255)
     md5 = {"digits": md5_of(images.tobytes())}
-    classes = DATASETS["digits"].classes
     source = "embedded in scikit-learn (UCI optical recognition of handwritten digits)"
-    return Dataset("digits", images, labels.astype(np.int32), classes, source, md5)
+    return Dataset("digits", images, labels.astype(np.int32), DIGITS, source, md5)
+
+
+def load(*, size: int | None = None, channels: int | None = None) -> Dataset:
+    """The 1,797 digits inside scikit-learn, as a data set that a recipe names.
+
+    Args:
+        size: height and width in pixels; null: 28.
+        channels: 1 (grey) or 3 (the same three times); null: 1.
+    """
+    return fit(embedded_digits(), size, channels)

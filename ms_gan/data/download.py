@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from ms_gan.data.dataset import md5_of
-from ms_gan.data.known import DATASETS, Known, file_names
+from ms_gan.data.known import IDX_SETS, IdxSet, file_names
 
 try:
     import fcntl
@@ -31,7 +31,7 @@ def download(
     name: str, split: str, home: Path, say: Say | None, progress: Progress | None
 ) -> tuple[Path, Path]:
     """Bring the image and the label file of a split into `home`/`name`, whole and checked."""
-    known, folder = DATASETS[name], home / name
+    known, folder = IDX_SETS[name], home / name
     if say is not None:
         say(f"{name}: downloading to {folder}")
     images, labels = (folder / f"{file}.gz" for file in file_names(split))
@@ -61,7 +61,7 @@ def _lock(path: Path) -> Iterator[None]:
         yield
 
 
-def _fetch(target: Path, known: Known, progress: Progress | None) -> None:
+def _fetch(target: Path, known: IdxSet, progress: Progress | None) -> None:
     """Try the mirrors in turn; the next one, or the next run, resumes what one left unfinished."""
     part = target.with_name(target.name + ".part")
     reasons = []

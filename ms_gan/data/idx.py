@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ms_gan.data.dataset import Dataset, data_error, md5_of, read_bytes
-from ms_gan.data.known import DATASETS, file_names
+from ms_gan.data.known import IDX_SETS, file_names
 
 _AGAIN = "copy or download it again"
 
@@ -57,7 +57,7 @@ def _parsed(path: str | os.PathLike, content: bytes, ndim: int | None) -> np.nda
 
 def read_pair(name: str, split: str, images: Path, labels: Path) -> Dataset:
     """The data set `name` in an image and a label file that belong together."""
-    classes, contents = DATASETS[name].classes, (_unpacked(images), _unpacked(labels))
+    classes, contents = IDX_SETS[name].classes, (_unpacked(images), _unpacked(labels))
     x, y = _parsed(images, contents[0], 3), _parsed(labels, contents[1], 1)
     if len(x) != len(y) or not x.size:
         wrong = f"{len(x)} images but {len(y)} labels in {labels.name}"

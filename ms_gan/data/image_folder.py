@@ -8,9 +8,23 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from ms_gan.data.dataset import Dataset, data_error, existing_folder, read_bytes
+from ms_gan.data.dataset import Dataset, check_fit, data_error, existing_folder, read_bytes
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
+
+
+def load(
+    *, root: str | None = None, size: int | None = None, channels: int | None = None
+) -> Dataset:
+    """Every picture below a folder, cut to its centred square and scaled.
+
+    Args:
+        root: the folder.
+        size: height and width in pixels; null: 64.
+        channels: 1 (grey) or 3 (colour); null: 3.
+    """
+    check_fit("image_folder", size, channels)
+    return pictures_below(root, size or 64, channels or 3)
 
 
 def pictures_below(root: str | os.PathLike | None, size: int, channels: int) -> Dataset:

@@ -1,25 +1,27 @@
-"""The table of the data sets, and how the files of the MNIST kind are called."""
+"""The data sets of the MNIST kind: how they look on disk, where they are downloaded from."""
 
 from dataclasses import dataclass, field
 
 STEMS = {"train": ("train",), "test": ("t10k", "test")}  # the first is MNIST's own
-_DIGITS = tuple("0123456789")
+DIGITS = tuple("0123456789")
 
 
 @dataclass(frozen=True)
-class Known:
-    """A row of `DATASETS`: how a data set is recognised on disk and where it is downloaded."""
+class IdxSet:
+    """A row of `IDX_SETS`."""
 
-    classes: tuple[str, ...] = ()
-    folders: tuple[str, ...] = ()  # lower case, letters and digits only
-    mirrors: tuple[str, ...] = ()  # each ends with a slash
+    classes: tuple[str, ...]
+    folders: tuple[str, ...]  # its folder's name in lower case, letters and digits only
+    mirrors: tuple[str, ...]  # each ends with a slash
     md5: dict[str, str] = field(default_factory=dict)  # of the files as the mirrors serve them
+    unnamed: bool = False  # files in a folder that bears no data set's name are taken for this one
 
 
-DATASETS = {
-    "mnist": Known(
-        classes=_DIGITS,
+IDX_SETS = {
+    "mnist": IdxSet(
+        classes=DIGITS,
         folders=("mnist", "mnistdata"),
+        unnamed=True,
         mirrors=(
             "https://storage.googleapis.com/cvdf-datasets/mnist/",
             "https://ossci-datasets.s3.amazonaws.com/mnist/",
@@ -31,7 +33,7 @@ DATASETS = {
             "t10k-labels-idx1-ubyte.gz": "ec29112dd5afa0611ce80d1b7f02629c",
         },
     ),
-    "fashion_mnist": Known(
+    "fashion_mnist": IdxSet(
         classes=(
             *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
             *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
@@ -48,7 +50,7 @@ DATASETS = {
             "t10k-labels-idx1-ubyte.gz": "bb300cfdad3c16e7a12a480ee83cd310",
         },
     ),
-    "kmnist": Known(
+    "kmnist": IdxSet(
         classes=("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"),
         folders=("kmnist", "kuzushijimnist"),
         mirrors=("http://codh.rois.ac.jp/kmnist/dataset/kmnist/",),
@@ -59,8 +61,6 @@ DATASETS = {
             "t10k-labels-idx1-ubyte.gz": "7320c461ea6c1c855c0b718fb2a4b134",
         },
     ),
-    "digits": Known(classes=_DIGITS),
-    "image_folder": Known(),
 }
 
 

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from ms_gan.data.dataset import data_error, existing_folder
-from ms_gan.data.known import DATASETS, STEMS, expected_files
+from ms_gan.data.known import IDX_SETS, STEMS, expected_files
 
 
 def find_idx(
@@ -54,7 +54,7 @@ def _idx_file(folder: Path, split: str, what: str, ndim: int) -> Path | None:
 
 def _named_after(folder: Path) -> str | None:
     plain = re.sub("[^a-z0-9]", "", folder.name.lower())
-    return next((name for name, known in DATASETS.items() if plain in known.folders), None)
+    return next((name for name, known in IDX_SETS.items() if plain in known.folders), None)
 
 
 def _owner(root: Path) -> str | None:
@@ -89,5 +89,7 @@ def find_files(
     folders = [home] if os.environ.get("MS_GAN_DATA") else [Path("data"), home]
     # Files in a folder without a name are taken for MNIST, never for another set: the wrong
     # pictures in silence are worse than a download.
-    found = (find_idx(folder, split, name=name, unnamed=name == "mnist") for folder in folders)
+    found = (
+        find_idx(folder, split, name=name, unnamed=IDX_SETS[name].unnamed) for folder in folders
+    )
     return next(filter(None, found), None)

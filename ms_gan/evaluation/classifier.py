@@ -17,17 +17,15 @@ from mindspore import Tensor, nn, ops
 from ms_gan import data
 from ms_gan.errors import UserError
 from ms_gan.runs import checkpoint
-from ms_gan.runs.shipped import ASSETS  # noqa: F401 (where SHIPPED lies)
+from ms_gan.system import streams
 from ms_gan.system.runtime import set_seed
-from ms_gan.training.schedules import Ramp
+from ms_gan.system.streams import Stream
+from ms_gan.training.schedules import RampSchedule
 
-SHIPPED = {"mnist": "mnist_classifier.ckpt"}  # data set -> file in ASSETS
 BATCH = 250  # images of a forward pass: one compilation, the same bits for any number
 HOST_BATCH = 50  # of a NumPy pass: its patches stay in the cache
 TRAINING_BATCH = 128
 SHIFT = 2  # pixels to each side, while training
-HELD_OUT = 6  # one image of so many, where a data set has no test split
-_SHIFT_TAG, _SPLIT_TAG = 3, 4  # streams of random numbers that never meet those of the batches
 
 
 class ClassifierError(UserError, ValueError):
@@ -88,26 +86,6 @@ class WithLoss(nn.Cell):
         return self.loss(self.classifier(x)[0], labels)
 
 
-# --- data ---------------------------------------------------------------------------------------
-
-
-def splits(name: str, **options: Any) -> tuple[data.Dataset, data.Dataset]:
-    """The training and the test images of a data set, as `data.load` takes its options.
-
-    Where a data set has no test split, one image of six is held out, always the same ones.
-    """
-    return split(data.load(name, **options), **options)
-
-
-def split(whole: data.Dataset, **options: Any) -> tuple[data.Dataset, data.Dataset]:
-    """The same for training images that are loaded already; `options` are those of `data.load`."""
-    if whole.name not in ("digits", "image_folder"):
-        return whole, data.load(whole.name, **options, split="test")
-    order = np.random.default_rng([_SPLIT_TAG]).permutation(len(whole))
-    held_out = -(-len(whole) // HELD_OUT)
-    return whole.take(np.sort(order[held_out:])), whole.take(np.sort(order[:held_out]))
-
-
 def shifted(x: np.ndarray, rng: np.random.Generator, most: int = SHIFT) -> np.ndarray:
     """Each image [C, H, W] of x moved by up to `most` pixels; the edge is repeated."""
     height, width = x.shape[2:]
@@ -144,13 +122,13 @@ def train(
     classifier = Classifier(image_shape=dataset.image_shape, num_classes=dataset.num_classes)
     batches = data.Batches(dataset, min(TRAINING_BATCH, len(dataset)), seed=seed)
     steps = epochs * batches.steps_per_epoch
-    optimizer = nn.Adam(classifier.trainable_params(), learning_rate=Ramp(lr, 0.0, steps))
+    optimizer = nn.Adam(classifier.trainable_params(), learning_rate=RampSchedule(lr, 0.0, steps))
     update = nn.TrainOneStepCell(WithLoss(classifier), optimizer)
     update.set_train()
     start, losses = time.monotonic(), []
     for index in range(steps):
         x, labels = batches.at(index)
-        x = shifted(x, np.random.default_rng([seed, _SHIFT_TAG, index]))
+        x = shifted(x, streams.rng(Stream.SHIFT, seed, index))
         losses.append(update(Tensor(x), Tensor(labels)))
         if len(losses) == batches.steps_per_epoch:
             loss = np.mean([float(value.asnumpy()) for value in losses])

@@ -11,22 +11,24 @@ from typing import Any
 
 import numpy as np
 
-from mindspore import nn
-
 from ms_gan import data
 from ms_gan.errors import UserError
 from ms_gan.evaluation import classifier as clf
 from ms_gan.evaluation import metrics
-from ms_gan.runs import sampling, visualise
+from ms_gan.runs import visualise
+from ms_gan.runs.headline import Headline
+from ms_gan.runs.sampling import Sampler
+from ms_gan.system import streams
+from ms_gan.system.streams import Choice
 
 NEAREST = 2000  # samples, and test images, whose nearest training image is looked for
-CHUNK = 1024  # samples in memory at once
 NEIGHBOURS = 5  # k of precision, recall, density and coverage
-_FLOOR_TAG = 5
+
+DISTANCE = Headline("frechet_classifier_distance", "Frechet classifier distance", "distance")
 
 # key of the result, name in the table, its ideal; what is ideal for equal distributions is None
 ROWS = (
-    ("frechet_classifier_distance", "Frechet classifier distance", "0"),
+    (DISTANCE.key, DISTANCE.title, "0"),
     ("kernel_distance", "kernel distance", "0"),
     ("precision", "precision", "floor"),
     ("recall", "recall", "floor"),
@@ -50,12 +52,12 @@ class RealImages:
 
     Args:
         classifier: its features are compared.
-        train, test: as `classifier.splits` gives them.
+        train, test: as `data.splits` gives them.
         num: samples of each generator, and training images for the floor (if there are as many).
         host: let the classifier run with NumPy.
 
     Attributes:
-        floor: what `judge` gives, of training images. It depends on `num`, not on a generator.
+        floor: what `compare` gives, of training images. It depends on `num`, not on a generator.
         shares: float64 [K], how often each class occurs in the training images.
 
     Raises:
@@ -83,17 +85,18 @@ class RealImages:
         real = train.take(some_rows(len(train), min(num, len(train))))
         self.floor = self._measure(clf.predict(classifier, real.images, host=host), real.labels)
 
-    def judge(self, generator: nn.Cell, latent_dim: int, *, seed: int) -> dict[str, Any]:
+    def compare(self, sampler: Sampler, *, seed: int) -> dict[str, Any]:
         """All metrics of the samples that `generate --seed` makes: {key of ROWS: number,
         "shares": [K]}.
         """
-        labels = sampling.class_labels(self.num, generator.num_classes, shares=self.shares)
-        found = sampled_features(
-            generator, latent_dim, self.classifier, labels,
-            num=self.num, seed=seed, host=self.host,
-        )  # fmt: skip
-        same_classes = generator.num_classes == self.classifier.num_classes
-        return self._measure(found, labels if same_classes else None)
+        parts, given = [], []
+        for images, labels in sampler.chunks(seed, self.num):
+            parts.append(clf.predict(self.classifier, images, host=self.host))
+            given.append(labels)
+        features, probabilities = (np.concatenate(part) for part in zip(*parts, strict=True))
+        same_classes = sampler.num_classes == self.classifier.num_classes
+        labels = np.concatenate(given) if same_classes else None
+        return self._measure((features, probabilities), labels)
 
     def _measure(
         self, found: tuple[np.ndarray, np.ndarray], labels: np.ndarray | None
@@ -137,21 +140,13 @@ class Memorisation:
 
 
 def memorisation(
-    generator: nn.Cell,
-    latent_dim: int,
-    train: data.Dataset,
-    test: data.Dataset,
-    *,
-    num: int,
-    seed: int,
+    sampler: Sampler, train: data.Dataset, test: data.Dataset, *, num: int, seed: int
 ) -> Memorisation:
     """Look for copies of training images among the first samples, 2,000 at most.
 
     Up to 2,000 test images, which the generator has never seen, say how near is usual.
     """
-    num = min(num, NEAREST)
-    z = sampling.latents(seed, num, latent_dim)
-    samples = sampling.generate(generator, z, sampling.class_labels(num, generator.num_classes))
+    samples, _ = sampler.samples(seed, min(num, NEAREST))
     known = _pixels(data.to_float(train.images))
     real = data.to_float(test.images[some_rows(len(test), min(NEAREST, len(test)))])
     rows, distances = metrics.nearest(known, _pixels(samples))
@@ -169,28 +164,7 @@ def _pixels(images: np.ndarray) -> np.ndarray:
 
 def some_rows(total: int, num: int) -> np.ndarray:
     """`num` different rows of `total`, always the same ones, in order."""
-    return np.sort(np.random.default_rng([_FLOOR_TAG, num]).permutation(total)[:num])
-
-
-def sampled_features(
-    generator: nn.Cell,
-    latent_dim: int,
-    classifier: clf.Classifier,
-    labels: np.ndarray | None,
-    *,
-    num: int,
-    seed: int,
-    host: bool = False,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Features and class probabilities of the samples that `generate --seed` makes."""
-    z = sampling.latents(seed, num, latent_dim)
-    parts = []
-    for start in range(0, num, CHUNK):
-        rows = slice(start, start + CHUNK)
-        images = sampling.generate(generator, z[rows], None if labels is None else labels[rows])
-        parts.append(clf.predict(classifier, images, host=host))
-    features, probabilities = (np.concatenate(part) for part in zip(*parts, strict=True))
-    return features, probabilities
+    return np.sort(streams.chosen(Choice.FLOOR, total, num)[:num])
 
 
 def measure(
@@ -207,7 +181,7 @@ def measure(
     prdc = metrics.precision_recall_density_coverage(reference, features, k=NEIGHBOURS)
     counts = np.bincount(labels, minlength=num_classes)
     return {
-        "frechet_classifier_distance": metrics.frechet_distance(reference, features),
+        DISTANCE.key: metrics.frechet_distance(reference, features),
         "kernel_distance": metrics.kernel_distance(reference, features),
         **asdict(prdc),
         "classifier_score": metrics.classifier_score(probabilities),

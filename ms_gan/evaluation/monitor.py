@@ -10,15 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from mindspore import nn
-
 from ms_gan import data
 from ms_gan.evaluation import classifier as clf
 from ms_gan.evaluation import evaluator
+from ms_gan.evaluation.evaluator import DISTANCE
+from ms_gan.runs.sampling import Sampler
 
 NUM = 2000  # samples, test images and training images (for the floor)
-DISTANCE = "frechet_classifier_distance"
-LOGGED = (DISTANCE, "precision", "recall", "coverage", "classes_seen", "shares")
+LOGGED = (DISTANCE.key, "precision", "recall", "coverage", "classes_seen", "shares")
 COVERAGE_LEFT = 0.8  # of the best so far; below it, coverage has fallen
 COVERAGE_KNOWN = 0.1  # a best coverage below this is not yet one to fall from
 D_WINS = 2.77  # mean score of real images minus that of fakes: D(x) = 0.8, D(G(z)) = 0.2
@@ -29,7 +28,7 @@ class Monitor:
 
     Args:
         classifier: takes the images of the generator.
-        train, test: as `classifier.splits` gives them; the floor is that of training images.
+        train, test: as `data.splits` gives them; the floor is that of training images.
         seed: of the latents.
         rows: of the log so far; only those with an evaluation count.
         num: samples; fewer if there are fewer training images.
@@ -48,28 +47,26 @@ class Monitor:
         say: Callable[[str], None] = lambda line: None,
     ):
         self.seed, self.say = seed, say
-        self.rows = [dict(row) for row in rows if DISTANCE in row]
+        self.rows = [dict(row) for row in rows if DISTANCE.key in row]
         some = test.take(evaluator.some_rows(len(test), min(num, len(test))))
         self.real = evaluator.RealImages(
             classifier, train, some, num=min(num, len(train)), host=True
         )
         floor = logged(self.real.floor)
-        self.floor = floor[DISTANCE]
+        self.floor = floor[DISTANCE.key]
         say(
             f"evaluation: {self.real.num} samples against {len(some)} test images; the floor "
             f"(real images): distance {self.floor:.2f}, precision {floor['precision']:.2f}, "
             f"recall {floor['recall']:.2f}, coverage {floor['coverage']:.2f}"
         )
 
-    def judge(
-        self, step: int, generator: nn.Cell, latent_dim: int, row: Mapping[str, Any]
-    ) -> dict[str, Any]:
+    def measure(self, step: int, sampler: Sampler, row: Mapping[str, Any]) -> dict[str, Any]:
         """What the log gets at this step beside `row`, which holds the mean scores."""
-        found = self.real.judge(generator, latent_dim, seed=self.seed)
-        values = {**logged(found), "floor": self.floor}
+        values = {**logged(self.real.compare(sampler, seed=self.seed)), "floor": self.floor}
         self.say(
-            f"step {step}: distance {values[DISTANCE]:.2f}, precision {values['precision']:.2f}, "
-            f"recall {values['recall']:.2f}, coverage {values['coverage']:.2f}, "
+            f"step {step}: {DISTANCE.said(values[DISTANCE.key])}, "
+            f"precision {values['precision']:.2f}, recall {values['recall']:.2f}, "
+            f"coverage {values['coverage']:.2f}, "
             f"{values['classes_seen']} of {len(self.real.shares)} classes"
         )
         self.rows.append({"step": step, **row, **values})
@@ -87,9 +84,9 @@ class Monitor:
 
     @property
     def improved(self) -> bool:
-        """Whether the newest distance is smaller than all before."""
-        *earlier, newest = (row[DISTANCE] for row in self.rows)
-        return all(newest < distance for distance in earlier)
+        """Whether the newest distance is better than all before."""
+        *earlier, newest = (row[DISTANCE.key] for row in self.rows)
+        return all(DISTANCE.better(newest, distance) for distance in earlier)
 
 
 def logged(values: Mapping[str, Any]) -> dict[str, Any]:

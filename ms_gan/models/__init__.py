@@ -7,7 +7,7 @@ from typing import NamedTuple
 from mindspore import nn
 
 from ms_gan.models import dcgan, dcgan28, deep_mlp_conv, gan, r3gan
-from ms_gan.recipe.registry import Registry, options_of
+from ms_gan.recipe.registry import Options, Registry, options_of
 
 
 class Family(NamedTuple):
@@ -16,13 +16,16 @@ class Family(NamedTuple):
     generator: type[nn.Cell]
     discriminator: type[nn.Cell]
 
-    @property
-    def accepted(self):
-        """The options of both constructors, the schema of `model:` in a recipe."""
-        return {**options_of(self.discriminator), **options_of(self.generator)}
+
+class Models(Registry):
+    """The options of a pair are those of both constructors."""
+
+    def accepted(self, name: str) -> Options:
+        family = self[name]
+        return {**options_of(family.discriminator), **options_of(family.generator)}
 
 
-MODELS = Registry(
+MODELS = Models(
     "model",
     {
         "gan": Family(gan.Generator, gan.Discriminator),

@@ -18,10 +18,11 @@ from ms_gan.models.layers import (
     dcgan_batch_norm,
     dcgan_conv,
     dcgan_conv_transpose,
+    dcgan_norm_and_relu,
     one_of,
     positive,
 )
-from ms_gan.objectives.penalties import SpectralNorm
+from ms_gan.models.spectral_norm import spectral
 
 SIZES = "32x32, 64x64 and 128x128"
 
@@ -51,17 +52,18 @@ class Generator(nn.Cell):
         doublings = _doublings(image_shape)
         one_of("g_norm", g_norm, ("batch", "none"))
         positive("latent_dim", latent_dim)
+        self.latent_dim = latent_dim
         positive("g_width", g_width)
         self.num_classes = 0
         has_bias = g_norm == "none"
         width = g_width * 2 ** (doublings - 1)
         # [N, 100, 1, 1] -> [N, 512, 4, 4]
         layers = [dcgan_conv_transpose(latent_dim, width, stride=1, padding=0, has_bias=has_bias)]
-        layers += _norm_and_relu(width, g_norm)
+        layers += dcgan_norm_and_relu(width, g_norm)
         for _ in range(doublings - 1):  # -> [N, 256, 8, 8] -> [N, 128, 16, 16] -> [N, 64, 32, 32]
             layers.append(dcgan_conv_transpose(width, width // 2, has_bias=has_bias))
             width = width // 2
-            layers += _norm_and_relu(width, g_norm)
+            layers += dcgan_norm_and_relu(width, g_norm)
         layers += [dcgan_conv_transpose(width, image_shape[0]), nn.Tanh()]  # -> [N, C, 64, 64]
         self.model = nn.SequentialCell(layers)
 
@@ -99,12 +101,12 @@ class Discriminator(nn.Cell):
         previous, width = image_shape[0], d_width
         for i in range(doublings):  # [N, C, 64, 64] -> [N, 64, 32, 32] -> [N, 128, 16, 16]
             # -> [N, 256, 8, 8] -> [N, 512, 4, 4]
-            layers.append(_spectral(dcgan_conv(previous, width, has_bias=has_bias), d_norm))
+            layers.append(spectral(dcgan_conv(previous, width, has_bias=has_bias), d_norm))
             if i > 0 and d_norm == "batch":
                 layers.append(dcgan_batch_norm(width))
             layers.append(LeakyReLU(0.2))
             previous, width = width, 2 * width
-        layers.append(_spectral(dcgan_conv(previous, 1, stride=1, padding=0), d_norm))  # -> 1, 1, 1
+        layers.append(spectral(dcgan_conv(previous, 1, stride=1, padding=0), d_norm))  # -> 1, 1, 1
         self.model = nn.SequentialCell(layers)
 
     def construct(self, x, labels=None):
@@ -116,11 +118,3 @@ def _doublings(image_shape: tuple[int, int, int]) -> int:
     _, height, width = image_shape
     check_size(image_shape, height == width and height in (32, 64, 128), SIZES)
     return int(log2(height)) - 2
-
-
-def _norm_and_relu(width: int, norm: str) -> list[nn.Cell]:
-    return [dcgan_batch_norm(width), nn.ReLU()] if norm == "batch" else [nn.ReLU()]
-
-
-def _spectral(layer: nn.Cell, norm: str) -> nn.Cell:
-    return SpectralNorm(layer) if norm == "spectral" else layer

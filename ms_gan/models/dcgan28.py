@@ -16,12 +16,13 @@ from ms_gan.models.layers import (
     dcgan_batch_norm,
     dcgan_conv,
     dcgan_conv_transpose,
+    dcgan_norm_and_relu,
     flatten,
     one_hot,
     one_of,
     positive,
 )
-from ms_gan.objectives.penalties import SpectralNorm
+from ms_gan.models.spectral_norm import spectral
 
 SIZES = "sizes divisible by 4 (28x28, 32x32, 64x64, ...)"
 
@@ -58,6 +59,7 @@ class Generator(nn.Cell):
         check_size(image_shape, height % 4 == 0 and width % 4 == 0, SIZES)
         one_of("g_norm", g_norm, ("batch", "none"))
         positive("latent_dim", latent_dim)
+        self.latent_dim = latent_dim
         positive("g_width", g_width)
         self.num_classes = classes_of(conditional, num_classes)
         features = latent_dim
@@ -72,9 +74,9 @@ class Generator(nn.Cell):
         self.dense = _dense(  # [N, 100] -> [N, 64 * 7 * 7]
             features, 2 * g_width * (height // 4) * (width // 4), has_bias=has_bias
         )
-        layers = _norm_and_relu(2 * g_width, g_norm)
+        layers = dcgan_norm_and_relu(2 * g_width, g_norm)
         layers.append(dcgan_conv_transpose(2 * g_width, g_width, has_bias=has_bias))
-        layers += _norm_and_relu(g_width, g_norm)  # [N, 64, 7, 7] -> [N, 32, 14, 14]
+        layers += dcgan_norm_and_relu(g_width, g_norm)  # [N, 64, 7, 7] -> [N, 32, 14, 14]
         layers += [dcgan_conv_transpose(g_width, channels), nn.Tanh()]  # -> [N, C, 28, 28]
         self.model = nn.SequentialCell(layers)
 
@@ -117,18 +119,18 @@ class Discriminator(nn.Cell):
         self.num_classes = classes_of(conditional, num_classes)
         has_bias = d_norm != "batch"
         layers = [
-            _spectral(dcgan_conv(channels, d_width, has_bias=has_bias), d_norm),
+            spectral(dcgan_conv(channels, d_width, has_bias=has_bias), d_norm),
             LeakyReLU(0.2),  # [N, C, 28, 28] -> [N, 32, 14, 14]
-            _spectral(dcgan_conv(d_width, 2 * d_width, has_bias=has_bias), d_norm),
+            spectral(dcgan_conv(d_width, 2 * d_width, has_bias=has_bias), d_norm),
         ]
         if d_norm == "batch":
             layers.append(dcgan_batch_norm(2 * d_width))
         layers.append(LeakyReLU(0.2))  # -> [N, 64, 7, 7]
         self.model = nn.SequentialCell(layers)
         features = 2 * d_width * (height // 4) * (width // 4)
-        self.head = _spectral(_dense(features, 1), d_norm)  # [N, 64 * 7 * 7] -> [N, 1]
+        self.head = spectral(_dense(features, 1), d_norm)  # [N, 64 * 7 * 7] -> [N, 1]
         if conditional:  # [N, 10] -> [N, 64 * 7 * 7]
-            self.projection = _spectral(_dense(num_classes, features, has_bias=False), d_norm)
+            self.projection = spectral(_dense(num_classes, features, has_bias=False), d_norm)
 
     def construct(self, x, labels=None):
         h = flatten(self.model(x))  # [N, 64 * 7 * 7]
@@ -140,11 +142,3 @@ class Discriminator(nn.Cell):
 
 def _dense(features: int, width: int, *, has_bias: bool = True) -> nn.Cell:
     return nn.Dense(features, width, weight_init=Normal(0.02), bias_init="zeros", has_bias=has_bias)
-
-
-def _norm_and_relu(width: int, norm: str) -> list[nn.Cell]:
-    return [dcgan_batch_norm(width), nn.ReLU()] if norm == "batch" else [nn.ReLU()]
-
-
-def _spectral(layer: nn.Cell, norm: str) -> nn.Cell:
-    return SpectralNorm(layer) if norm == "spectral" else layer

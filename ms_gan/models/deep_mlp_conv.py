@@ -42,6 +42,7 @@ class Generator(nn.Cell):
         super().__init__()
         check_size(image_shape, min(image_shape[1:]) >= 28, SIZES)
         positive("latent_dim", latent_dim)
+        self.latent_dim = latent_dim
         positive("g_widths", *g_widths)
         self.image_shape = tuple(image_shape)
         self.num_classes = 0

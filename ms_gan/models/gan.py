@@ -20,7 +20,7 @@ from ms_gan.models.layers import (
     one_of,
     positive,
 )
-from ms_gan.objectives.penalties import SpectralNorm
+from ms_gan.models.spectral_norm import spectral
 
 
 class Generator(nn.Cell):
@@ -60,6 +60,7 @@ class Generator(nn.Cell):
         self.unit_range = one_of("output", output, ("tanh", "sigmoid")) == "sigmoid"
         one_of("g_norm", g_norm, ("batch", "none"))
         positive("latent_dim", latent_dim)
+        self.latent_dim = latent_dim
         positive("g_widths", *g_widths)
         layers = []
         previous = latent_dim
@@ -122,17 +123,17 @@ class Discriminator(nn.Cell):
         layers = []
         previous = prod(image_shape)
         for width in d_widths:  # [N, 784] -> [N, 512] -> [N, 256]
-            layers.append(_spectral(nn.Dense(previous, width, has_bias=True), d_norm))
+            layers.append(spectral(nn.Dense(previous, width, has_bias=True), d_norm))
             layers.append(activation("d_activation", d_activation))
             previous = width
         # [N, 256] -> [N, 1]
-        layers.append(_spectral(nn.Dense(previous, 1, has_bias=True), d_norm))
+        layers.append(spectral(nn.Dense(previous, 1, has_bias=True), d_norm))
         self.model = nn.SequentialCell(layers)
         self.hidden = len(layers) - 1
         if conditional:  # [N, 10] -> [N, 256]
             like_the_head = Uniform(1.0 / sqrt(previous))
             layer = nn.Dense(num_classes, previous, weight_init=like_the_head, has_bias=False)
-            self.projection = _spectral(layer, d_norm)
+            self.projection = spectral(layer, d_norm)
 
     def construct(self, x, labels=None):
         h = flatten(x)  # [N, 784]
@@ -144,7 +145,3 @@ class Discriminator(nn.Cell):
         if self.num_classes:
             scores = scores + (h * self.projection(one_hot(labels, self.num_classes))).sum(axis=1)
         return scores
-
-
-def _spectral(layer: nn.Cell, norm: str) -> nn.Cell:
-    return SpectralNorm(layer) if norm == "spectral" else layer

@@ -135,6 +135,11 @@ def dcgan_conv_transpose(
     )
 
 
+def dcgan_norm_and_relu(width: int, norm: str) -> list[nn.Cell]:
+    """What follows a layer of the generator; `norm`: 'batch' or 'none'."""
+    return [dcgan_batch_norm(width), nn.ReLU()] if norm == "batch" else [nn.ReLU()]
+
+
 # What a constructor says about options that it cannot take: one line, which names the option.
 
 

@@ -65,6 +65,7 @@ class Generator(nn.Cell):
         channels, height, width = image_shape
         check_size(image_shape, height % 4 == 0 and width % 4 == 0, SIZES)
         positive("latent_dim", latent_dim)
+        self.latent_dim = latent_dim
         _check_blocks("g_width", g_width, blocks, cardinality, expansion)
         self.num_classes = classes_of(conditional, num_classes)
         features = latent_dim

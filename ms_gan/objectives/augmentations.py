@@ -28,8 +28,7 @@ class DiffAugment(nn.Cell):
             anywhere in the image, so part of it may lie outside.
         fill: in [-1, 1].
 
-    Inputs: x float32 [N, C, H, W]; draw float32 [N, 4] in [0, 1), from the host because Ascend
-    ignores the seeds of random operators inside a graph. Outputs: float32 [N, C, H, W].
+    Inputs: x float32 [N, C, H, W]; numbers float32 [N, 4] in [0, 1). Outputs: float32 [N, C, H, W].
     """
 
     numbers = 4  # random numbers per image: shift down and right, hole down and right
@@ -60,16 +59,16 @@ class DiffAugment(nn.Cell):
         self.fill = float(fill)
         self.places = tuple(Tensor(np.arange(size, dtype=np.float32)) for size in sizes)
 
-    def construct(self, x, draw):
+    def construct(self, x, numbers):
         visible = ops.ones_like(x)  # 1 where the image is, else 0
         if self.shifted:
-            down = self.translation(0, draw[:, 0])  # [N, H, H]
-            right = self.translation(1, draw[:, 1])  # [N, W, W]
+            down = self.translation(0, numbers[:, 0])  # [N, H, H]
+            right = self.translation(1, numbers[:, 1])  # [N, W, W]
             x = ops.matmul(ops.expand_dims(down, 1), x)
             x = ops.matmul(x, ops.expand_dims(right.swapaxes(1, 2), 1))
             visible = visible * outer(down.sum(axis=2), right.sum(axis=2))
         if self.cut:
-            kept = 1.0 - outer(self.hole(0, draw[:, 2]), self.hole(1, draw[:, 3]))
+            kept = 1.0 - outer(self.hole(0, numbers[:, 2]), self.hole(1, numbers[:, 3]))
             x, visible = x * kept, visible * kept
         return x + self.fill * (1.0 - visible)
 
@@ -91,30 +90,6 @@ class DiffAugment(nn.Cell):
 def outer(rows, columns):
     """[N, H] and [N, W] -> [N, 1, H, W]."""
     return ops.expand_dims(ops.expand_dims(rows, 2) * ops.expand_dims(columns, 1), 1)
-
-
-class Augmented(nn.Cell):
-    """A judge that sees transformed images only, whatever asks for its scores.
-
-    Image i of a real batch and image i of a generated one are transformed alike. A penalty's
-    gradient is with respect to the untransformed images, as in R3GAN (arXiv:2501.05441).
-
-    Args:
-        judge: (x, labels) -> scores.
-        augment: (x, draw) -> x.
-
-    Inputs: x float32 [N, C, H, W]; (labels, draw) in the place of a judge's labels, which losses
-    and penalties hand on without looking at them. Outputs: the judge's scores.
-    """
-
-    def __init__(self, judge: nn.Cell, augment: nn.Cell):
-        super().__init__(auto_prefix=False)
-        self.judge = judge
-        self.augment = augment
-
-    def construct(self, x, given):
-        labels, draw = given
-        return self.judge(self.augment(x, draw), labels)
 
 
 AUGMENTATIONS: dict[str, type[nn.Cell]] = {"diff_augment": DiffAugment}

@@ -2,32 +2,39 @@
 
 from __future__ import annotations
 
-import difflib
+import dataclasses
 import inspect
+import types
+import typing
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from ms_gan.recipe.config import ConfigError, Part
+from ms_gan.errors import near_miss
+from ms_gan.recipe.schema import ConfigError, Part, Ramp
+
+Options = dict[str, inspect.Parameter]
 
 
-def near_miss(name: str, known: Iterable[str]) -> str:
-    """`" (did you mean 'x'?)"` for a likely typing mistake, else an empty string."""
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f" (did you mean '{close[0]}'?)" if close else ""
-
-
-def options_of(function: Callable) -> dict[str, inspect.Parameter]:
+def options_of(function: Callable) -> Options:
     """The keyword-only parameters of a factory: its constructor is the schema of its options."""
-    parameters = inspect.signature(function).parameters.values()
+    parameters = inspect.signature(function, eval_str=True).parameters.values()
     return {p.name: p for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
 
 
 class Registry:
-    """A literal table `name -> factory` of one kind of part."""
+    """A literal table `name -> factory` of one kind of part.
 
-    def __init__(self, kind: str, table: Mapping[str, Any]):
+    Args:
+        kind: the section of a recipe, for messages.
+        table: a factory takes its options as keyword-only arguments. If it has an attribute
+            `weight`, a recipe may give another one, a number or a ramp.
+        weight: the weight of factories that have no such attribute; None: they have none.
+    """
+
+    def __init__(self, kind: str, table: Mapping[str, Any], *, weight: float | None = None):
         self.kind = kind
         self.table = dict(table)
+        self.default_weight = weight
 
     def __iter__(self):
         return iter(self.table)
@@ -40,22 +47,66 @@ class Registry:
             )
         return self.table[name]
 
-    def check(self, part: Part, accepted: Mapping[str, inspect.Parameter], given: Iterable[str]):
+    def accepted(self, name: str) -> Options:
+        """The options of an entry with their defaults."""
+        options = options_of(self[name])
+        weight = getattr(self[name], "weight", self.default_weight)
+        if weight is not None:
+            kind = inspect.Parameter.KEYWORD_ONLY
+            options["weight"] = inspect.Parameter("weight", kind, default=float(weight))
+        return options
+
+    def check(self, part: Any, accepted: Options, given: Iterable[str] = ()) -> None:
         """ConfigError for an option that no factory of the entry accepts, or of wrong type."""
         free = [name for name in accepted if name not in set(given)]
         for name, value in part.options.items():
             if name not in free:
+                # A section with keys of its own (data, optimizer): they are known as well.
+                own = [
+                    f.name for f in dataclasses.fields(part) if f.name not in ("name", "options")
+                ]
                 raise ConfigError(
                     f"{self.kind}.{name}: '{part.name}' has no such option; "
-                    f"it has: {', '.join(free) or 'none'}{near_miss(name, free)}"
+                    f"it has: {', '.join(free) or 'none'}{near_miss(name, [*free, *own])}"
                 )
-            check_type(f"{self.kind}.{name}", value, accepted[name])
+            if not (name == "weight" and isinstance(value, Ramp)):
+                check_type(f"{self.kind}.{name}", value, accepted[name])
+
+    def resolve(self, part: Any, given: Iterable[str] = ()) -> Any:
+        """The part with all its options, those with defaults too.
+
+        An option of another row is refused unless it has that row's default: until 0.1 a recipe
+        that was written down held the options of all rows.
+        """
+        accepted = {k: v for k, v in self.accepted(part.name).items() if k not in set(given)}
+        defaults = {k: v.default for k, v in accepted.items()}
+        of_others = [
+            (name, parameter.default)
+            for other in self
+            for name, parameter in self.accepted(other).items()
+            if name not in accepted
+        ]
+        options = {k: v for k, v in part.options.items() if (k, v) not in of_others}
+        part = dataclasses.replace(part, options=options)
+        self.check(part, accepted)
+        return dataclasses.replace(part, options={**defaults, **options})
+
+    def split(self, part: Part) -> tuple[Part, float | Ramp | None]:
+        """The part without its weight, and the weight: a number >= 0, a ramp of such, or None."""
+        accepted = self.accepted(part.name)
+        self.check(part, accepted)
+        default = accepted["weight"].default if "weight" in accepted else None
+        options = dict(part.options)
+        weight = options.pop("weight", default)
+        for value in (weight.start, weight.end) if isinstance(weight, Ramp) else (weight,):
+            if value is not None and value < 0:
+                raise ConfigError(f"{self.kind}.weight: {value!r} is negative; use 0.0 or more")
+        return Part(part.name, options), weight
 
     def build(self, part: Part, *args: Any, **given: Any) -> Any:
         """Call the factory `part.name` with `args`, those of `given` it knows, and its options."""
-        factory = self[part.name]
-        self.check(part, options_of(factory), given)
-        return self.call(part, factory, *args, **given)
+        self.check(part, self.accepted(part.name), given)
+        return self.call(part, self[part.name], *args, **given)
 
     def call(self, part: Part, factory: Callable, *args: Any, **given: Any) -> Any:
         """Call one factory of an entry with what it accepts of `given` and of the options."""
@@ -63,15 +114,22 @@ class Registry:
         known = {k: v for k, v in {**given, **part.options}.items() if k in accepted}
         try:
             return factory(*args, **known)
+        except ConfigError:
+            raise
         except ValueError as error:
             message = " ".join(str(error).split())
             raise ConfigError(f"{self.kind}: '{part.name}': {message}") from error
 
 
 def check_type(path: str, value: Any, parameter: inspect.Parameter) -> None:
-    """Compare a YAML value with the type of the parameter's default, where that says something."""
+    """Compare a YAML value with the type of the parameter's default, or with its annotation."""
     default = parameter.default
     if default is inspect.Parameter.empty or default is None:
+        hint = parameter.annotation
+        wanted = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+        plain = [kind for kind in wanted if kind in (str, int, float, bool)]
+        if value is not None and plain and not any(fits(value, kind) for kind in plain):
+            raise ConfigError(f"{path}: expected {plain[0].__name__}, got {value!r}")
         return
     wanted = type(default)
     if wanted is tuple and isinstance(value, list | tuple):
@@ -82,8 +140,11 @@ def check_type(path: str, value: Any, parameter: inspect.Parameter) -> None:
 
 
 def check_value(path: str, value: Any, wanted: type) -> None:
-    if wanted is float and type(value) is int:
-        return
-    if type(value) is not wanted:
+    if not fits(value, wanted):
         expected = "list" if wanted is tuple else wanted.__name__
         raise ConfigError(f"{path}: expected {expected}, got {value!r}")
+
+
+def fits(value: Any, wanted: type) -> bool:
+    """Whether YAML may have meant that type: a whole number is a float too, a bool no number."""
+    return type(value) is wanted or (wanted is float and type(value) is int)

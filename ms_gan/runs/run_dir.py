@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 from ms_gan.errors import UserError
-from ms_gan.recipe import config as cfg
-from ms_gan.recipe.config import Config, ConfigError
+from ms_gan.recipe import reader
+from ms_gan.recipe.schema import Config, ConfigError
 from ms_gan.system import files
 
 
@@ -51,10 +51,15 @@ class RunDir:
     def exists(self) -> bool:
         return self.config_file.is_file()
 
-    def check(self, config: Config) -> None:
+    def check(
+        self, config: Config, resolve: Callable[[Config], Config] = lambda config: config
+    ) -> None:
         """Raise RunError where this run was made by another recipe, which would spoil it.
 
         A longer run, other intervals and another device are continuations of the same run.
+
+        Args:
+            resolve: fills up what the recipe of the run leaves open, as was done with `config`.
         """
         if not self.exists:
             if self.path.exists() and not self.path.is_dir():
@@ -66,13 +71,13 @@ class RunDir:
                 )
             return
         try:
-            started = cfg.load(self.config_file)
+            started = resolve(reader.load(self.config_file))
         except ConfigError as error:  # edited by hand, or of a newer version
             raise RunError(
                 f"{self.path}: its config.yaml cannot be used ({error}); "
                 "choose another folder with --run-dir"
             ) from None
-        changed = cfg.differences(
+        changed = reader.differences(
             started,
             config,
             ignore=("train.steps", "train.epochs", "every.", "runtime.", "data.root"),
@@ -98,7 +103,7 @@ class RunDir:
         with lock:
             self._keep_others_out(lock)
             try:
-                files.write(self.config_file, cfg.dump(config))  # first: this makes it a run
+                files.write(self.config_file, reader.dump(config))  # first: this makes it a run
                 self.samples.mkdir(exist_ok=True)
                 self.checkpoints.mkdir(exist_ok=True)
             except OSError as error:

@@ -1,16 +1,93 @@
-"""Latents and images: given a generator Cell and a seed, nothing else."""
+"""A generator that is ready to use, and the images that it makes of latents."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from mindspore import Tensor, nn
 
+from ms_gan.runs import visualise
+from ms_gan.system import streams
+from ms_gan.system.streams import Stream
+
 BATCH = 64  # every forward pass has this size: one compilation, the same bits for any number
-FIXED, TRAINING = 1, 2  # streams of latents that never meet
 STOPS, FRAMES = 8, 12  # latents of a walk, pictures from one to the next
+FIXED = 25  # samples in the pictures of a run: 5 x 5, as in the tutorial
+FIXED_PER_CLASS = 8  # of conditional nets: one row a class
+
+
+@dataclass(frozen=True, eq=False)
+class Sampler:
+    """A generator with all that is needed to make images: the one place that decides which.
+
+    `generate`, `evaluate`, the evaluation while training and the pictures of a run all ask it, so
+    they speak of the same images.
+
+    Args:
+        net: the generator, in inference mode.
+        image_shape: (C, H, W).
+        meta: what its checkpoint says: recipe, step, classes, `class_shares`.
+    """
+
+    net: nn.Cell
+    image_shape: tuple[int, int, int]
+    meta: Mapping[str, Any]
+
+    @property
+    def latent_dim(self) -> int:
+        return self.net.latent_dim
+
+    @property
+    def num_classes(self) -> int:
+        """Classes that a label may name; 0: the generator is unconditional."""
+        return self.net.num_classes
+
+    def labels(self, num: int, label: int | None = None) -> np.ndarray | None:
+        """int32 [num], each class as often as in its training data; None if unconditional.
+
+        Args:
+            label: the only class.
+        """
+        return class_labels(num, self.num_classes, label, self.meta.get("class_shares"))
+
+    def samples(
+        self, seed: int, num: int, label: int | None = None
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Images float32 [num, C, H, W] in [-1, 1], and their labels int32 [num] or None.
+
+        The first ones do not depend on `num`.
+        """
+        parts = list(self.chunks(seed, num, label))
+        images, labels = zip(*parts, strict=True)
+        return np.concatenate(images), None if labels[0] is None else np.concatenate(labels)
+
+    def chunks(
+        self, seed: int, num: int, label: int | None = None, *, size: int = 16 * BATCH
+    ) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+        """The same, at most `size` at a time."""
+        z, labels = latents(seed, num, self.latent_dim), self.labels(num, label)
+        for start in range(0, num, size):
+            rows = slice(start, start + size)
+            some = None if labels is None else labels[rows]
+            yield generate(self.net, z[rows], some), some
+
+    def walk(self, seed: int, label: int | None = None) -> np.ndarray:
+        """Images along a closed walk, float32 [STOPS * FRAMES, C, H, W]; the class changes at
+        every stop."""
+        labels = self.labels(STOPS, label)
+        z = interpolation(seed, self.latent_dim)
+        return generate(self.net, z, None if labels is None else labels.repeat(FRAMES))
+
+    def gallery(self, seed: int) -> np.ndarray:
+        """The picture that shows training at work: always the same latents, one row a class."""
+        num = self.num_classes * FIXED_PER_CLASS or FIXED
+        labels = class_labels(num, self.num_classes)
+        images = generate(self.net, latents(seed, num, self.latent_dim), labels)
+        return visualise.class_grid(images, labels)
 
 
 def latents(seed: int, num: int, latent_dim: int) -> np.ndarray:
@@ -18,22 +95,7 @@ def latents(seed: int, num: int, latent_dim: int) -> np.ndarray:
 
     A function of the seed: the first rows do not depend on `num`.
     """
-    return np.random.default_rng([seed, FIXED]).standard_normal((num, latent_dim), np.float32)
-
-
-def training_noise(
-    seed: int, step: int, num: int, latent_dim: int, draws: int = 0
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The randomness of one training step, a function of (seed, step).
-
-    Latents float32 [num, latent_dim], N(0, 1); float32 [num] and [num, draws], uniform in [0, 1).
-    """
-    rng = np.random.default_rng([seed, TRAINING, step])
-    return (
-        rng.standard_normal((num, latent_dim), np.float32),
-        rng.random(num, np.float32),
-        rng.random((num, draws), np.float32),
-    )
+    return streams.rng(Stream.LATENTS, seed).standard_normal((num, latent_dim), np.float32)
 
 
 def class_labels(

@@ -11,6 +11,7 @@ GENERATORS = {  # name -> file in ASSETS, the best first; README.md there is the
     "mnist-unconditional": "mnist_unconditional_generator.ckpt",
     "mnist-tutorial": "mnist_tutorial_generator.ckpt",
 }
+CLASSIFIERS = {"mnist": "mnist_classifier.ckpt"}  # data set -> file in ASSETS
 
 
 def checksums() -> dict[str, str]:

@@ -10,6 +10,7 @@ import imageio.v3 as iio
 import numpy as np
 from PIL import Image, ImageDraw
 
+from ms_gan.runs.headline import Headline
 from ms_gan.system import files
 
 TILE = 56  # small images are enlarged until a tile has about this many pixels
@@ -66,6 +67,11 @@ def class_grid(images: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
     return grid(np.concatenate(full), columns=columns if len(rows) > 1 else None)
 
 
+def load_png(path: str | Path) -> np.ndarray:
+    """What `save_png` wrote."""
+    return iio.imread(path)
+
+
 def save_png(path: str | Path, picture: np.ndarray) -> None:
     files.write(path, iio.imwrite("<bytes>", picture, extension=".png"))
 
@@ -90,12 +96,17 @@ def save_gif(
     files.write(path, content)
 
 
-def save_curves(path: str | Path, log: Sequence[Mapping[str, float]]) -> None:
-    """Losses, D(x) and D(G(z)) against the step, and the evaluations if there are any: one PNG."""
+def save_curves(
+    path: str | Path, log: Sequence[Mapping[str, float]], headline: Headline | None = None
+) -> None:
+    """Losses, D(x) and D(G(z)) against the step, and the headline where it was measured: one PNG.
+
+    Where an evaluation gave coverage too, it has an axis on the right.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    evaluated = [row for row in log if "coverage" in row]
+    evaluated = [row for row in log if headline is not None and headline.key in row]
     num = 3 if evaluated else 2
     figure = Figure(figsize=(7, 3 * num), layout="constrained")
     FigureCanvasAgg(figure)
@@ -104,24 +115,26 @@ def save_curves(path: str | Path, log: Sequence[Mapping[str, float]]) -> None:
     _plot(scores, log, {"d_real": "D(x)", "d_fake": "D(G(z))"}, "mean of sigmoid(score)")
     scores.axhline(0.5, color="grey", linewidth=0.8, linestyle=":")
     scores.set_ylim(0, 1)
-    for distance in rest:
-        name = "Frechet classifier distance"
-        _plot(distance, evaluated, {"frechet_classifier_distance": "distance"}, name, marker=".")
-        distance.axhline(evaluated[-1]["floor"], color="C0", linestyle=":", label="floor")
-        distance.set_yscale("log")
-        coverage = distance.twinx()
-        _plot(coverage, evaluated, {"coverage": "coverage"}, "coverage", color="C1", marker=".")
-        coverage.set_ylim(0, 1)
-        coverage.grid(False)
-        handles = [axes.get_legend_handles_labels() for axes in (distance, coverage)]
-        coverage.get_legend().remove()
-        distance.legend(
-            *(a + b for a, b in zip(*handles, strict=True)),
+    for quality in rest:
+        _plot(quality, evaluated, {headline.key: headline.short}, headline.title, marker=".")
+        quality.axhline(evaluated[-1]["floor"], color="C0", linestyle=":", label="floor")
+        quality.set_yscale("log" if headline.logarithmic else "linear")
+        axes = [quality]
+        if any("coverage" in row for row in evaluated):
+            coverage = quality.twinx()
+            _plot(coverage, evaluated, {"coverage": "coverage"}, "coverage", color="C1", marker=".")
+            coverage.set_ylim(0, 1)
+            coverage.grid(False)
+            coverage.get_legend().remove()
+            axes.append(coverage)
+        handles = [one.get_legend_handles_labels() for one in axes]
+        quality.legend(
+            *(sum(parts, []) for parts in zip(*handles, strict=True)),
             loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, frameon=False,
         )  # fmt: skip
         for row in evaluated:
             if "warning" in row:
-                distance.axvline(row["step"], color="C3", linewidth=0.8, linestyle=":")
+                quality.axvline(row["step"], color="C3", linewidth=0.8, linestyle=":")
     panels[-1].set_xlabel("step (generator updates)")
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110)

@@ -9,8 +9,13 @@ from __future__ import annotations
 import mindspore as ms
 from mindspore import nn, ops
 
-from ms_gan.objectives.penalties import join
+from ms_gan.objectives.inputs import Latents
+from ms_gan.objectives.judge import join
+from ms_gan.objectives.losses import Loss
+from ms_gan.objectives.numbers import Columns
 from ms_gan.system import runtime
+from ms_gan.training.feed import Rows
+from ms_gan.training.schedules import Weight
 
 
 class GAN(nn.Cell):
@@ -30,75 +35,63 @@ class Average(nn.Cell):
         self.average = generator
 
 
-class Packed(nn.Cell):
-    """PacGAN: a discriminator that judges `pack` images at once, joined along the channels.
-
-    Lin et al. 2017, arXiv:1712.04086, section 2.
+class Added(nn.Cell):
+    """A part of an objective with its weight and its columns of the step's random numbers.
 
     Args:
-        discriminator: built for images [pack * C, H, W].
-        pack: images per judgement; divides every batch.
+        part: a penalty or a term.
+        weight: of the part.
+        columns: of the part.
 
-    Inputs: x float32 [N, C, H, W], labels are ignored. Outputs: scores float32 [N / pack].
+    Inputs: (what the part gets before its numbers, as a tuple), numbers float32 [N, K] or None.
+    Outputs: the weighted value and the value alone, scalars.
     """
 
-    def __init__(self, discriminator: nn.Cell, pack: int):
+    def __init__(self, part: nn.Cell, weight: Weight, columns: Columns):
         super().__init__(auto_prefix=False)
-        self.discriminator = discriminator
-        self.pack = pack
+        self.part, self.weight, self.columns = part, weight, columns
 
-    def construct(self, x, labels=None):
-        n, c, h, w = x.shape
-        return self.discriminator(x.reshape((n // self.pack, self.pack * c, h, w)))
+    def construct(self, inputs, numbers):
+        value = self.part(*inputs, self.columns(numbers))
+        return self.weight(value), value
 
 
 class DiscriminatorWithLossCell(nn.Cell):
     """The discriminator's loss on real and generated images (Goodfellow et al. 2014, algorithm 1).
 
     Args:
-        discriminator: (x [N, C, H, W], labels) -> scores [N].
-        loss: function (real_scores, fake_scores) -> scalar.
-        regularizer: Cell (real, fake, labels, uniform) -> scalar that is added, or None.
-        weight: Cell (updates so far) -> factor of the regularizer, or None.
-        updates: the optimizer's global_step, which `weight` reads.
-        joined: judge both in one pass, fewer and larger kernels; for a discriminator that judges
-            every image alone (no BatchNorm).
+        judge: (x [N, C, H, W], given) -> scores [N].
+        loss: its function of D.
+        penalty: what is added, or None.
 
-    Inputs: real, fake float32 [N, C, H, W]; labels int32 [N] or None; uniform float32 [N] or None.
+    Attributes:
+        joined: both batches are judged in one pass, fewer and larger kernels: the judge judges
+            every image alone, and the penalty does not need a pass for itself.
+
+    Inputs: real, fake float32 [N, C, H, W]; given: labels int32 [N] or None and numbers float32
+    [N, K] or None, as a pair, or None for neither.
     Outputs: loss scalar, real_scores [N], fake_scores [N].
     """
 
-    def __init__(
-        self,
-        discriminator: nn.Cell,
-        loss,
-        regularizer: nn.Cell | None = None,
-        weight: nn.Cell | None = None,
-        updates: ms.Parameter | None = None,
-        joined: bool = False,
-    ):
+    def __init__(self, judge: nn.Cell, loss: Loss, penalty: Added | None = None):
         super().__init__(auto_prefix=False)
-        self.discriminator = discriminator
-        self.loss = loss
-        self.regularizer = regularizer
-        self.weight = weight
-        self.updates = updates
-        self.joined = joined
+        self.judge = judge
+        self.loss = loss.discriminator
+        self.penalty = penalty
+        self.joined = judge.joins and (penalty is None or penalty.part.joins)
 
-    def construct(self, real, fake, labels=None, uniform=None):
+    def construct(self, real, fake, given=None):
         if self.joined:
-            scores = self.discriminator(*join(real, fake, labels))
+            scores = self.judge(*join(real, fake, given))
             n = scores.shape[0] // 2
             real_scores, fake_scores = scores[:n], scores[n:]
         else:
-            real_scores = self.discriminator(real, labels)
-            fake_scores = self.discriminator(fake, labels)
+            real_scores = self.judge(real, given)
+            fake_scores = self.judge(fake, given)
         loss = self.loss(real_scores, fake_scores)
-        if self.regularizer is not None:
-            penalty = self.regularizer(real, fake, labels, uniform)
-            if self.weight is not None:
-                penalty = self.weight(self.updates) * penalty
-            loss = loss + penalty
+        if self.penalty is not None:
+            numbers = None if given is None else given[1]
+            loss = loss + self.penalty((real, fake, given), numbers)[0]
         return loss, real_scores, fake_scores
 
 
@@ -106,23 +99,39 @@ class GeneratorWithLossCell(nn.Cell):
     """The generator's loss as a function of the images that it made.
 
     Args:
-        discriminator: (x [N, C, H, W], labels) -> scores [N].
-        loss: function (real_scores or None, fake_scores) -> scalar.
-        pairs: whether the loss reads the scores of real images too (relativistic losses).
+        judge: (x [N, C, H, W], given) -> scores [N].
+        loss: its function of G; if it says `pairs`, the scores of real images are computed too.
+        weight: of the adversarial part.
+        terms: what is added, each an :class:`Added`.
 
-    Inputs: real, fake float32 [N, C, H, W]; labels int32 [N] or None.
-    Outputs: loss scalar.
+    Inputs: real, fake float32 [N, C, H, W]; made_from: what the generator received; given as the
+    discriminator's loss takes it.
+    Outputs: loss scalar; its adversarial part and each term without their weights, as a tuple.
     """
 
-    def __init__(self, discriminator: nn.Cell, loss, pairs: bool = False):
+    def __init__(
+        self,
+        judge: nn.Cell,
+        loss: Loss,
+        weight: Weight | None = None,
+        terms: list[Added] | tuple[Added, ...] = (),
+    ):
         super().__init__(auto_prefix=False)
-        self.discriminator = discriminator
-        self.loss = loss
-        self.pairs = pairs
+        self.judge = judge
+        self.loss = loss.generator
+        self.pairs = loss.pairs
+        self.weight = weight or Weight(1.0)
+        self.terms = nn.CellList(list(terms), auto_prefix=False)
 
-    def construct(self, real, fake, labels=None):
-        real_scores = self.discriminator(real, labels) if self.pairs else None
-        return self.loss(real_scores, self.discriminator(fake, labels))
+    def construct(self, real, fake, made_from, given=None):
+        real_scores = self.judge(real, given) if self.pairs else None
+        adversarial = self.loss(real_scores, self.judge(fake, given))
+        loss, values = self.weight(adversarial), (adversarial,)
+        numbers = None if given is None else given[1]
+        for term in self.terms:
+            weighted, value = term((real, fake, made_from, given), numbers)
+            loss, values = loss + weighted, (*values, value)
+        return loss, values
 
 
 class TrainDiscriminatorCell(nn.TrainOneStepCell):
@@ -148,8 +157,8 @@ class TrainDiscriminatorCell(nn.TrainOneStepCell):
         self.value_and_grad = ms.value_and_grad(network, None, optimizer.parameters, has_aux=True)
         self.constraint = constraint
 
-    def construct(self, real, fake, labels=None, uniform=None):
-        outputs, grads = self.value_and_grad(real, fake, labels, uniform)
+    def construct(self, real, fake, given=None):
+        outputs, grads = self.value_and_grad(real, fake, given)
         loss, real_scores, fake_scores = outputs
         loss = ops.depend(loss, self.optimizer(self.grad_reducer(grads)))
         if self.constraint is not None:
@@ -161,32 +170,39 @@ class TrainGeneratorCell(nn.TrainOneStepCell):
     """One update of the generator, in two halves so that its forward pass can be shared.
 
     Args:
-        generator: (z, labels) -> images.
+        generator: (made_from, labels) -> images.
         network: a :class:`GeneratorWithLossCell`, the loss as a function of the images.
         optimizer: of the generator's parameters.
 
-    Inputs: real [N, C, H, W], z [N, latent_dim], labels [N] or None. Outputs: loss scalar.
+    Inputs: real [N, C, H, W]; made_from, such as latents [N, latent_dim]; given as `network` takes
+    it. Outputs: the adversarial part of the loss and each term, scalars.
     """
 
     def __init__(self, generator: nn.Cell, network: nn.Cell, optimizer: nn.Optimizer):
         super().__init__(network, optimizer)
         self.generator = generator
-        self.value_and_grad = ms.value_and_grad(network, 1)  # with respect to the images
+        self.value_and_grad = ms.value_and_grad(network, 1, has_aux=True)  # of the images
 
-    def forward(self, z, labels=None):
+    def forward(self, made_from, labels=None):
         """Images and the function that pulls their gradient back to the weights."""
         if labels is None:  # vjp takes no None among the inputs
-            return ms.vjp(self.generator, z, weights=self.weights)
-        return ms.vjp(self.generator, z, labels, weights=self.weights)
+            return ms.vjp(self.generator, made_from, weights=self.weights)
+        return ms.vjp(self.generator, made_from, labels, weights=self.weights)
 
-    def update(self, real, fake, pull_back, labels=None):
-        loss, images_grad = self.value_and_grad(real, fake, labels)
+    def update(self, real, fake, made_from, pull_back, given=None):
+        """Move the weights: the loss's gradient at the images, pulled back by `forward`'s function.
+
+        Returns the adversarial part of the loss, computed after the update, and the terms.
+        """
+        (loss, values), images_grad = self.value_and_grad(real, fake, made_from, given)
         grads = pull_back(images_grad)[1]
-        return ops.depend(loss, self.optimizer(self.grad_reducer(grads)))
+        updated = self.optimizer(self.grad_reducer(grads))
+        return (ops.depend(values[0], updated), *values[1:])
 
-    def construct(self, real, z, labels=None):
-        fake, pull_back = self.forward(z, labels)
-        return self.update(real, fake, pull_back, labels)
+    def construct(self, real, made_from, given=None):
+        labels = None if given is None else given[0]
+        fake, pull_back = self.forward(made_from, labels)
+        return self.update(real, fake, made_from, pull_back, given)
 
 
 class ExponentialMovingAverage(nn.Cell):
@@ -240,80 +256,90 @@ class AdversarialStep(nn.Cell):
     runs once, its vjp is kept, and a quarter of the arithmetic is saved.
 
     Args:
+        rows: how the rows of the inputs lie.
         train_d: the discriminator's one-step cell.
         train_g: the generator's one-step cell.
+        given: the input Cell (real, z, numbers) -> what G receives; None: the latents.
+        columns: the input's columns of the random numbers.
         average: an :class:`ExponentialMovingAverage` or None.
-        d_steps: discriminator updates per generator update.
-        same_latents: share the latents of the last D update with the G update.
         share_forward: keep the forward pass of shared latents. Without, the generator runs a second
             time on them: the same weights, more arithmetic, BatchNorm statistics that move twice.
 
-    Inputs:
-        real: float32 [d_steps * N, C, H, W], N images for each D update.
-        z: float32 [d_steps * N, latent_dim], and N more rows unless the latents are shared.
-        labels: int32 [d_steps * N] or None; of the real images and for the generated ones.
-        uniform: float32 [d_steps * N] in [0, 1) or None, for regularizers that need it.
-        draw: float32 [d_steps * N, K] in [0, 1) or None, for a judge that augments: it then gets
-            (labels, draw) for labels. G is updated with that of the last D update.
-    Outputs: loss_d, loss_g scalars; real_scores [N], fake_scores [N] of the last D update.
+    Inputs, as :class:`ms_gan.training.feed.Feed` gives them:
+        real: float32 [rows.real, C, H, W], `rows.batch` images for each D update.
+        z: float32 [rows.made, rows.latents] or None.
+        labels: int32 [rows.real] or None; of the real images and for the generated ones.
+        numbers: float32 [rows.real, K] in [0, 1) or None. G is updated with those of the last D
+            update.
+    Outputs: loss_d, loss_g scalars; real_scores [N], fake_scores [N] of the last D update; then a
+    scalar for each term of G's loss.
     """
 
     def __init__(
         self,
+        rows: Rows,
         train_d: TrainDiscriminatorCell,
         train_g: TrainGeneratorCell,
-        average: nn.Cell | None = None,
         *,
-        d_steps: int = 1,
-        same_latents: bool = True,
+        given: nn.Cell | None = None,
+        columns: Columns | None = None,
+        average: nn.Cell | None = None,
         share_forward: bool = True,
     ):
         super().__init__(auto_prefix=False)
+        self.rows = rows
         self.train_d = train_d
         self.train_g = train_g
+        self.given = given or Latents(rows.latents)
+        self.columns = columns or Columns(0, 0)
         self.average = average
-        self.d_steps = d_steps
-        self.same_latents = same_latents
         self.share_forward = share_forward
 
-    def construct(self, real, z, labels=None, uniform=None, draw=None):
-        n = real.shape[0] // self.d_steps
-        last = self.d_steps - 1
-        done = z  # what the next update must wait for
+    def construct(self, real, z=None, labels=None, numbers=None):
+        n, last = self.rows.batch, self.rows.d_steps - 1
+        if real.shape[0] != self.rows.real:
+            raise ValueError(f"real: {real.shape[0]} rows; this step takes {self.rows.real}")
+        if z is not None and z.shape[0] != self.rows.made:
+            raise ValueError(f"z: {z.shape[0]} rows; this step takes {self.rows.made}")
+        done = real  # what the next update must wait for
         for i in range(last):
-            part = self.part(labels, i, n)
-            fake = self.train_g.generator(ops.depend(z[i * n : (i + 1) * n], done), part)
-            done = self.train_d(
-                real[i * n : (i + 1) * n],
-                ops.stop_gradient(fake),
-                self.given(part, self.part(draw, i, n)),
-                self.part(uniform, i, n),
-            )
+            images = real[i * n : (i + 1) * n]
+            given = (self.part(labels, i), self.part(numbers, i))
+            made_from = self.made_from(images, self.part(z, i), given)
+            fake = self.train_g.generator(ops.depend(made_from, done), given[0])
+            done = self.train_d(images, ops.stop_gradient(fake), given)
         if last > 0:
-            real, z = real[last * n :], ops.depend(z[last * n :], done)
-            labels, uniform = self.part(labels, last, n), self.part(uniform, last, n)
-            draw = self.part(draw, last, n)
-        given = self.given(labels, draw)
-        fake, pull_back = self.train_g.forward(z if self.same_latents else z[:n], labels)
-        outputs = self.train_d(real, ops.stop_gradient(fake), given, uniform)
-        if self.same_latents and self.share_forward:
+            real, labels = real[last * n :], self.part(labels, last)
+            numbers = self.part(numbers, last)
+            z = None if z is None else z[last * n :]
+        given = (labels, numbers)
+        same = self.rows.same_latents
+        made_from = self.made_from(real, z if same else self.part(z, 0), given)
+        if last > 0:
+            made_from = ops.depend(made_from, done)
+        fake, pull_back = self.train_g.forward(made_from, labels)
+        outputs = self.train_d(real, ops.stop_gradient(fake), given)
+        if same and self.share_forward:
             fake = ops.depend(fake, outputs)  # the G loss must see the new D
         else:
-            z = z[:n] if self.same_latents else z[n:]
-            fake, pull_back = self.train_g.forward(ops.depend(z, outputs), labels)
-        loss_g = self.train_g.update(real, fake, pull_back, given)
+            if not same:
+                made_from = self.made_from(real, self.part(z, 1), given)
+            made_from = ops.depend(made_from, outputs)
+            fake, pull_back = self.train_g.forward(made_from, labels)
+        loss_g, *terms = self.train_g.update(real, fake, made_from, pull_back, given)
         if self.average is not None:
             loss_g = self.average(loss_g)
         loss_d, real_scores, fake_scores = outputs
-        return loss_d, loss_g, real_scores, fake_scores
+        return (loss_d, loss_g, real_scores, fake_scores, *terms)
 
-    def part(self, values, i, n):
-        """Rows of the i-th D update, or None where there are no values."""
+    def part(self, values, i):
+        """Rows of the i-th update, or None where there are no values."""
+        n = self.rows.batch
         return None if values is None else values[i * n : (i + 1) * n]
 
-    def given(self, labels, draw):
-        """What the judge gets beside the images."""
-        return labels if draw is None else (labels, draw)
+    def made_from(self, real, z, given):
+        """What the generator receives."""
+        return self.given(real, z, self.columns(given[1]))
 
 
 def name_optimizer_parameters(optimizer: nn.Optimizer, name: str) -> None:

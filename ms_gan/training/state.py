@@ -7,31 +7,35 @@ from typing import Any
 
 from mindspore import Parameter, nn
 
+from ms_gan.runs.sampling import Sampler
 from ms_gan.training.cells import copy_parameters
+from ms_gan.training.feed import Rows
 
 
 @dataclass
 class TrainState:
-    """Built by :func:`ms_gan.build.build_training`, changed by :func:`ms_gan.training.trainer.train`.
+    """Built by :func:`ms_gan.build.build_training`, changed by the trainer.
 
-    `step` counts generator updates. `sampler` is the generator that is shown and shipped: the
+    `step` counts generator updates. `sampler` holds the generator that is shown and shipped: the
     moving average, or a copy of the trained generator that :meth:`shown` brings up to date.
     """
 
     step: int
     update: nn.Cell  # an AdversarialStep
+    rows: Rows  # what it takes
     parameters: list[Parameter]  # all that a checkpoint holds
     generator: nn.Cell
-    sampler: nn.Cell
+    sampler: Sampler
     averaged: bool
-    num_classes: int  # of conditional nets, which take labels; 0: unconditional
-    uniform: bool  # the regularizer wants random numbers from the host
-    draws: int  # random numbers that the augmentation wants for each image; 0: none
-    latent_dim: int
-    meta: dict[str, Any]  # goes into every checkpoint
+    terms: tuple[str, ...] = ()  # names of the last outputs of the update
 
-    def shown(self) -> nn.Cell:
+    @property
+    def meta(self) -> dict[str, Any]:
+        """What goes into every checkpoint."""
+        return {**self.sampler.meta, "step": self.step}
+
+    def shown(self) -> Sampler:
         """The generator to show, in inference mode."""
         if not self.averaged:
-            copy_parameters(self.generator, self.sampler)
+            copy_parameters(self.generator, self.sampler.net)
         return self.sampler

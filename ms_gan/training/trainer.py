@@ -1,25 +1,53 @@
-"""The plain loop. It receives built objects and knows no recipe, registry or command line."""
+"""The plain loop. It receives built objects and knows no recipe, table or command line."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from mindspore import Parameter, Tensor
 
 from ms_gan.errors import UserError
-from ms_gan.runs import checkpoint, sampling, visualise
+from ms_gan.runs import checkpoint, film, visualise
+from ms_gan.runs.headline import Headline
 from ms_gan.runs.run_dir import RunDir
+from ms_gan.runs.sampling import Sampler
 from ms_gan.training.state import TrainState
 
 
 class TrainingDiverged(UserError, RuntimeError):
     """A loss became infinite or not a number."""
+
+
+class Intervals(Protocol):
+    """In steps; 0: only at the end. :class:`ms_gan.recipe.schema.Every`."""
+
+    log: int
+    sample: int
+    evaluate: int
+    save: int
+    keep: int
+
+
+class Quality(Protocol):
+    """What measures the generator while it trains, such as :class:`ms_gan.evaluation.monitor`."""
+
+    improved: bool  # whether the newest headline is the best so far
+    latest: Mapping[str, Any]  # the newest evaluation, for best.ckpt
+
+    def measure(self, step: int, sampler: Sampler, row: Mapping[str, Any]) -> dict[str, Any]:
+        """What the log gets at this step beside `row`, which holds losses and mean scores."""
+
+
+class Feed(Protocol):
+    """:class:`ms_gan.training.feed.Feed`"""
+
+    def at(self, step: int) -> tuple[Tensor | None, ...]: ...
 
 
 def is_due(step: int, every: int, total: int) -> bool:
@@ -34,29 +62,38 @@ def is_due(step: int, every: int, total: int) -> bool:
 
 def train(
     state: TrainState,
-    batches: Any,
+    feed: Feed,
     run: RunDir,
     *,
-    seed: int,
     steps: int,
-    d_steps: int,
-    same_latents: bool,
-    every: Any,
-    fixed_latents: np.ndarray,
+    every: Intervals,
+    gallery: Callable[[Sampler], np.ndarray],
+    headline: Headline,
     show: Callable[..., None],
-    monitor: Any = None,
+    quality: Quality | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> bool:
     """Train until `steps`; return whether the end was reached (False: `stop` said so).
 
     Everything due at step k happens before update k, so what is saved as step k has seen exactly k
-    updates, and step 0 shows the untrained generator. `monitor`, a :class:`ms_gan.evaluation.monitor.Monitor`
-    or None, measures the shown generator every `every.evaluate` steps and at the end.
+    updates, and step 0 shows the untrained generator.
+
+    Args:
+        state: is changed.
+        feed: what each step receives.
+        run: gets everything that is written.
+        steps: the whole length, those that are done included.
+        every: the intervals.
+        gallery: the picture of a generator, uint8 [H, W] or [H, W, 3], in samples/.
+        headline: in the captions of the film and in the curves.
+        show: receives (step, values) at every logged step, and `last`.
+        quality: measures the shown generator every `every.evaluate` steps and at the end.
+        stop: is asked before every update.
 
     Raises:
         TrainingDiverged: names the step and the last good checkpoint.
     """
-    batch = batches.batch_size
+    images = state.rows.real
     values: dict[str, float] = {}
     clock, clock_step = time.monotonic(), state.step
     outputs = None
@@ -64,61 +101,47 @@ def train(
         step = state.step
         stopped = step < steps and stop()
         save = stopped or (step > 0 and is_due(step, every.save, steps))
-        evaluate = monitor is not None and is_due(step, every.evaluate, steps)
+        evaluate = quality is not None and is_due(step, every.evaluate, steps)
         if outputs is not None and (save or evaluate or is_due(step, every.log, steps)):
-            values = read(outputs, step, run)
+            values = read(outputs, state, run)
             now = time.monotonic()
-            values["images_per_second"] = (step - clock_step) * d_steps * batch / (now - clock)
+            values["images_per_second"] = (step - clock_step) * images / (now - clock)
             row = {name: round(value, 6) for name, value in values.items()}
             if evaluate:
-                row |= monitor.judge(step, state.shown(), state.latent_dim, row)
-                if monitor.improved:
-                    save_generator(state, run.best_file, evaluation=monitor.latest)
+                row |= quality.measure(step, state.shown(), row)
+                if quality.improved:
+                    save_generator(state, run.best_file, evaluation=quality.latest)
             run.log(step, **row)
             show(step, values, last=stopped or step == steps)
             clock, clock_step = time.monotonic(), step  # without the time of the evaluation
         if is_due(step, every.sample, steps):
-            labels = sampling.class_labels(len(fixed_latents), state.num_classes)
-            images = sampling.generate(state.shown(), fixed_latents, labels)
-            visualise.save_png(run.sample_file(step), visualise.class_grid(images, labels))
+            visualise.save_png(run.sample_file(step), gallery(state.shown()))
         if save:
             save_all(state, run, every.keep)
         if stopped or step >= steps:
-            draw(run)
+            film.draw(run, headline)
             return not stopped
-        outputs = update(state, batches, seed, d_steps, same_latents)
+        outputs = state.update(*feed.at(step))
         state.step += 1
 
 
-def update(state: TrainState, batches: Any, seed: int, d_steps: int, same_latents: bool) -> tuple:
-    """One step: fresh images and latents for every discriminator update."""
-    parts = [batches.at(state.step * d_steps + i) for i in range(d_steps)]
-    real, labels = (x[0] if d_steps == 1 else np.concatenate(x) for x in zip(*parts, strict=True))
-    num = batches.batch_size * (d_steps + (not same_latents))
-    z, uniform, draw = sampling.training_noise(seed, state.step, num, state.latent_dim, state.draws)
-    return state.update(
-        Tensor(real),
-        Tensor(z),
-        Tensor(labels) if state.num_classes else None,
-        Tensor(uniform[: len(real)]) if state.uniform else None,
-        Tensor(draw[: len(real)]) if state.draws else None,
-    )
-
-
-def read(outputs: tuple, step: int, run: RunDir) -> dict[str, float]:
+def read(outputs: tuple, state: TrainState, run: RunDir) -> dict[str, float]:
     """Bring the step's outputs to the host as the values that are logged."""
-    loss_d, loss_g = (float(x.asnumpy()) for x in outputs[:2])
-    real, fake = (x.asnumpy().astype(np.float64) for x in outputs[2:])
-    for name, value in (("loss_d", loss_d), ("loss_g", loss_g)):
+    names = ("loss_d", "loss_g", *(f"loss_{term}" for term in state.terms))
+    losses = {
+        name: float(x.asnumpy())
+        for name, x in zip(names, (*outputs[:2], *outputs[4:]), strict=True)
+    }
+    real, fake = (x.asnumpy().astype(np.float64) for x in outputs[2:4])
+    for name, value in losses.items():
         if not math.isfinite(value):
             saved = run.checkpoint_files()
             last = f"the last good checkpoint is {saved[-1][1]}" if saved else "nothing was saved"
             raise TrainingDiverged(
-                f"{name} became {value} at step {step}; {last}; try a smaller learning rate"
+                f"{name} became {value} at step {state.step}; {last}; try a smaller learning rate"
             )
     return {
-        "loss_d": loss_d,
-        "loss_g": loss_g,
+        **losses,
         "real_score": real.mean(),
         "fake_score": fake.mean(),
         "d_real": sigmoid(real).mean(),
@@ -132,43 +155,22 @@ def sigmoid(x: np.ndarray) -> np.ndarray:
 
 def save_all(state: TrainState, run: RunDir, keep: int) -> None:
     """The checkpoint to go on from, then the generator alone, then remove old checkpoints."""
-    checkpoint.save(
-        run.checkpoint_file(state.step), state.parameters, {**state.meta, "step": state.step}
-    )
+    checkpoint.save(run.checkpoint_file(state.step), state.parameters, state.meta)
     save_generator(state, run.generator_file)
     run.prune(keep)
 
 
-def complete(state: TrainState, run: RunDir, keep: int) -> None:
+def complete(state: TrainState, run: RunDir, keep: int, headline: Headline) -> None:
     """Do again what follows the last checkpoint: a kill may have come in between."""
     save_generator(state, run.generator_file)
     run.prune(keep)
-    draw(run)
+    film.draw(run, headline)
 
 
 def save_generator(state: TrainState, path: Path, **meta: Any) -> None:
     """The shown generator alone, under the names `generator.…`."""
     shown = [
-        Parameter(p, name=p.name.replace("average.", "generator.", 1))
-        for p in state.shown().get_parameters()
+        Parameter(p, name="generator." + p.name.partition(".")[2])
+        for p in state.shown().net.get_parameters()
     ]
-    checkpoint.save(path, shown, {**state.meta, "step": state.step, **meta})
-
-
-def draw(run: RunDir) -> None:
-    """progress.gif and curves.png from what lies in the run directory."""
-    import imageio.v3 as iio
-
-    log = run.read_log()
-    distances = {
-        row["step"]: f"  distance {row['frechet_classifier_distance']:.1f}"
-        for row in log
-        if "frechet_classifier_distance" in row
-    }
-    frames = [
-        visualise.captioned(iio.imread(path), f"step {step}{distances.get(step, '')}")
-        for step, path in run.sample_files()
-    ]
-    if frames:
-        visualise.save_gif(run.gif_file, frames, pause=2000)
-    visualise.save_curves(run.curves_file, log)
+    checkpoint.save(path, shown, {**state.meta, **meta})

@@ -1,0 +1,245 @@
+"""What a recipe can say: frozen dataclasses with the tutorial's values as defaults.
+
+Imports neither MindSpore nor NumPy, so that a typing mistake is answered in milliseconds. The
+docstrings are the reference of the keys (`ms-gan keys`): one line for each under `Args:`.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+from ms_gan.errors import UserError
+
+INSTRUCTION_SETS = (  # oneDNN's names, lowest first
+    "SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI",
+    "AVX512_CORE_BF16", "AVX512_CORE_FP16", "AVX512_CORE_AMX", "AVX512_CORE_AMX_FP16",
+)  # fmt: skip
+
+
+class ConfigError(UserError, ValueError):
+    """A recipe that cannot be used: `path: what is wrong; what was expected`."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A named row of a table with its options, which the signature of its factory checks."""
+
+    name: str
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Ramp:
+    """A number that changes while training: see :class:`ms_gan.training.schedules.RampSchedule`.
+
+    Args:
+        start, end: the two values.
+        steps: updates that the change takes.
+        after: the update at which it begins.
+        shape: 'cosine' or 'linear'.
+    """
+
+    start: float
+    end: float
+    steps: int
+    after: int = 0
+    shape: str = "cosine"
+
+    def __post_init__(self):
+        at_least("steps of a ramp", self.steps, 1)
+        at_least("after of a ramp", self.after, 0)
+        one_of("shape of a ramp", self.shape, ("cosine", "linear"))
+
+
+@dataclass(frozen=True)
+class Data:
+    """Real images. The other keys are options of the data set, which its row checks.
+
+    Args:
+        name: a data set.
+        batch_size: images per discriminator update.
+        sampling: 'shuffle': epochs without replacement; 'random': with replacement.
+        fallback: 'digits': used when mnist cannot be downloaded.
+    """
+
+    name: str = "mnist"
+    batch_size: int = 128
+    sampling: str = "shuffle"
+    fallback: str | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self):
+        at_least("data.batch_size", self.batch_size, 2)
+        one_of("data.sampling", self.sampling, ("shuffle", "random"))
+        one_of("data.fallback", self.fallback, (None, "digits"))
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """Of both nets. The other keys are options of the optimizer, which its row checks.
+
+    Args:
+        name: an optimizer.
+        lr_d: learning rate of the discriminator, a number or a ramp.
+        lr_g: learning rate of the generator, a number or a ramp.
+    """
+
+    name: str = "adam"
+    lr_d: float | Ramp = 2e-4
+    lr_g: float | Ramp = 2e-4
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self):
+        for name in ("lr_d", "lr_g"):
+            lr = getattr(self, name)
+            for value in (lr.start, lr.end) if isinstance(lr, Ramp) else (lr,):
+                if not 0 <= value <= 10 or not (isinstance(lr, Ramp) or value > 0):
+                    raise ConfigError(f"optimizer.{name}: expected > 0 and at most 10, got {value}")
+
+
+@dataclass(frozen=True)
+class Train:
+    """How long and in which order.
+
+    Args:
+        steps: generator updates; give this or epochs.
+        epochs: passes over the data; give this or steps.
+        d_steps: discriminator updates per step.
+        same_latents: G is updated with the latents of the last D update.
+        ema_decay: moving average of the generator, such as 0.999; 0: none.
+        pack: images that the discriminator judges at once (PacGAN).
+    """
+
+    steps: int | None = None
+    epochs: int | None = None
+    d_steps: int = 1
+    same_latents: bool = True
+    ema_decay: float = 0.0
+    pack: int = 1
+
+    def __post_init__(self):
+        if (self.steps is None) == (self.epochs is None):
+            raise ConfigError("train: give either steps or epochs (the other one as null)")
+        for name in ("steps", "epochs"):
+            if getattr(self, name) is not None:
+                at_least(f"train.{name}", getattr(self, name), 1)
+        at_least("train.d_steps", self.d_steps, 1)
+        at_least("train.pack", self.pack, 1)
+        if not 0 <= self.ema_decay < 1:
+            raise ConfigError(f"train.ema_decay: expected 0 <= x < 1, got {self.ema_decay}")
+
+
+@dataclass(frozen=True)
+class Every:
+    """Intervals in steps; 0 means only at the end, for `evaluate` never.
+
+    Args:
+        log: a line of log.jsonl.
+        sample: a picture of the fixed samples, which is a frame of progress.gif.
+        evaluate: a light evaluation, also at the end; keeps best.ckpt.
+        save: a checkpoint from which training can continue.
+        keep: how many of those checkpoints stay.
+    """
+
+    log: int = 50
+    sample: int = 468
+    evaluate: int = 0
+    save: int = 2340
+    keep: int = 2
+
+    def __post_init__(self):
+        for name in ("log", "sample", "evaluate", "save"):
+            at_least(f"every.{name}", getattr(self, name), 0)
+        at_least("every.keep", self.keep, 1)
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """The process. `layers`, `share_forward` and `join_batches` are switches for measurements.
+
+    Args:
+        device: 'auto', 'Ascend', 'GPU' or 'CPU'.
+        mode: 'graph'; 'pynative' for debugging.
+        onednn_fpmath: 'bf16': matrix products on CPU may round their factors to bfloat16: faster
+            where the CPU can, 0.2 % less exact; 'strict': they may not.
+        onednn_isa: oneDNN's instruction set on CPU. 'auto': limited where that is faster;
+            'default': not limited; or a limit, such as 'AVX2'.
+        layers: 'fast': on CPU, some layers from its fast kernels; 'native': MindSpore's own.
+        share_forward: with the same latents, one forward pass of G serves both updates.
+        join_batches: D judges real and generated images in one pass where it may.
+    """
+
+    device: str = "auto"
+    mode: str = "graph"
+    onednn_fpmath: str = "strict"
+    onednn_isa: str = "auto"
+    layers: str = "fast"
+    share_forward: bool = True
+    join_batches: bool = True
+
+    def __post_init__(self):
+        one_of("runtime.layers", self.layers, ("fast", "native"))
+        one_of("runtime.device", self.device, ("auto", "Ascend", "GPU", "CPU"))
+        one_of("runtime.mode", self.mode, ("graph", "pynative"))
+        one_of("runtime.onednn_isa", self.onednn_isa, ("auto", "default", *INSTRUCTION_SETS))
+        one_of("runtime.onednn_fpmath", self.onednn_fpmath, ("strict", "bf16"))
+
+
+@dataclass(frozen=True)
+class Config:
+    """A whole recipe. The defaults are those of the MindSpore tutorial.
+
+    Args:
+        name: names the run directory; the name of the file if it is left out.
+        seed: of weights, data order and latents.
+        data: the real images.
+        model: an architecture and its options.
+        input: what the generator receives.
+        loss: the adversarial loss; its weight is that of the adversarial part of G's loss.
+        terms: what is added to G's loss, name: weight or name: {weight, options}.
+        regularizer: what keeps D smooth; none unless it is given.
+        augment: what D sees instead of the images; none unless it is given.
+        optimizer: of both nets.
+        train: how long and in which order.
+        every: intervals.
+        runtime: the process.
+    """
+
+    name: str
+    seed: int = 0
+    data: Data = field(default_factory=Data)
+    model: Part = field(default_factory=lambda: Part("gan"))
+    input: Part = field(default_factory=lambda: Part("latents"))
+    loss: Part = field(default_factory=lambda: Part("non_saturating"))
+    terms: dict[str, Part] = field(default_factory=dict)
+    regularizer: Part | None = None
+    augment: Part | None = None
+    optimizer: Optimizer = field(default_factory=Optimizer)
+    train: Train = field(default_factory=lambda: Train(epochs=200))
+    every: Every = field(default_factory=Every)
+    runtime: Runtime = field(default_factory=Runtime)
+
+    def __post_init__(self):
+        if not re.fullmatch(r"\w[\w.-]*", self.name):  # it names a folder: neither '.' nor '..'
+            raise ConfigError(f"name: expected letters, digits, '_', '-', '.', got {self.name!r}")
+        at_least("seed", self.seed, 0)
+        if self.data.batch_size % self.train.pack:
+            raise ConfigError(
+                f"train.pack: {self.train.pack} does not divide data.batch_size, "
+                f"{self.data.batch_size}; change one of them"
+            )
+        if self.seed >= 2**32:
+            raise ConfigError(f"seed: expected less than 2**32, got {self.seed}")
+
+
+def at_least(path: str, value: int, low: int) -> None:
+    if value < low:
+        raise ConfigError(f"{path}: expected at least {low}, got {value}")
+
+
+def one_of(path: str, value: Any, known: tuple) -> None:
+    if value not in known:
+        names = ", ".join("null" if k is None else str(k) for k in known)
+        raise ConfigError(f"{path}: expected one of {names}, got {value!r}")

@@ -1,0 +1,102 @@
+"""What one training step receives, and how its rows lie. The only place that says so."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from mindspore import Tensor
+
+from ms_gan.system import streams
+from ms_gan.system.streams import Stream
+
+
+@dataclass(frozen=True)
+class Rows:
+    """How the rows of a step lie: the fused step slices by it, the feed fills by it.
+
+    Args:
+        batch: images of one discriminator update.
+        d_steps: discriminator updates per generator update.
+        same_latents: G is updated with the latents of the last D update; otherwise `batch` more
+            rows of latents follow.
+        latents: normal numbers of an image; 0: the generator receives none.
+        numbers: widths of the blocks of uniform numbers of an image, one block for each part that
+            may want some, the regularizer's first.
+        labelled: the generator takes labels.
+    """
+
+    batch: int
+    d_steps: int = 1
+    same_latents: bool = True
+    latents: int = 0
+    numbers: tuple[int, ...] = ()
+    labelled: bool = False
+
+    @property
+    def real(self) -> int:
+        """Rows of real images, of labels and of uniform numbers."""
+        return self.batch * self.d_steps
+
+    @property
+    def made(self) -> int:
+        """Rows of latents."""
+        return self.real + (0 if self.same_latents else self.batch)
+
+
+class Images(Protocol):
+    """Real images: :class:`ms_gan.data.Batches`."""
+
+    batch_size: int
+
+    def at(self, index: int) -> tuple[np.ndarray, np.ndarray]: ...
+
+
+class Feed:
+    """The tensors of step k, a pure function of (seed, k): nothing has to be saved to continue.
+
+    Args:
+        images: batch number i is that of the i-th discriminator update.
+        rows: of the state that is trained.
+        seed: of latents and uniform numbers.
+
+    Raises:
+        ValueError: the batches are not of the size that the step takes.
+    """
+
+    def __init__(self, images: Images, rows: Rows, *, seed: int):
+        if images.batch_size != rows.batch:
+            raise ValueError(
+                f"batches of {images.batch_size} images, but the step takes {rows.batch}"
+            )
+        self.images, self.rows, self.seed = images, rows, seed
+
+    def at(self, step: int) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]:
+        """What `AdversarialStep.construct` takes: real, z, labels, numbers; None for what it lacks.
+
+        float32 [real, C, H, W] in [-1, 1]; float32 [made, latents], N(0, 1); int32 [real];
+        float32 [real, K], uniform in [0, 1).
+        """
+        rows = self.rows
+        parts = [self.images.at(step * rows.d_steps + i) for i in range(rows.d_steps)]
+        real, labels = (one_array(part) for part in zip(*parts, strict=True))
+        rng = streams.rng(Stream.TRAINING, self.seed, step)
+        z = rng.standard_normal((rows.made, rows.latents), np.float32)
+        # The first block is drawn even where nobody wants it: so it was from the first version on,
+        # and runs of then continue.
+        numbers = [
+            rng.random((rows.made, width or int(i == 0)), np.float32)[: rows.real, :width]
+            for i, width in enumerate(rows.numbers)
+        ]
+        return (
+            Tensor(real),
+            Tensor(z) if rows.latents else None,
+            Tensor(labels) if rows.labelled else None,
+            Tensor(np.concatenate(numbers, axis=1)) if sum(rows.numbers) else None,
+        )
+
+
+def one_array(parts: tuple[np.ndarray, ...]) -> np.ndarray:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
