@@ -25,11 +25,11 @@ def main() -> None:
     options.add_argument("recipes", nargs="+", help="names in configs/")
     options.add_argument("--batch", type=int, help="images (as in the recipe)")
     arguments = options.parse_args()
-    from ms_gan.recipe import config as cfg
+    from ms_gan.recipe import reader
     from ms_gan.system import runtime
 
     overrides = [] if arguments.batch is None else [f"data.batch_size={arguments.batch}"]
-    configs = [cfg.load(CONFIGS / f"{name}.yaml", overrides) for name in arguments.recipes]
+    configs = [reader.load(CONFIGS / f"{name}.yaml", overrides) for name in arguments.recipes]
     convolutions = any(c.model.name not in runtime.FULLY_CONNECTED for c in configs)
     runtime.limit_instruction_set(convolutions=convolutions)
     rounded = all(c.runtime.onednn_fpmath == "bf16" for c in configs)

@@ -32,7 +32,7 @@ class Loop:
 
     def __init__(self, config, run, state, batches, steps):
         from ms_gan.cli import train
-        from ms_gan.cli.progress import Progress
+        from ms_gan.runs.progress import Progress
         from ms_gan.runs import sampling
 
         self.config, self.run, self.state, self.batches = config, run, state, batches
@@ -96,13 +96,13 @@ def main() -> None:
 
 def run_all(arguments, folder: Path) -> None:
     from ms_gan.cli import train
-    from ms_gan.recipe import config as cfg
+    from ms_gan.recipe import reader
     from ms_gan.runs.run_dir import RunDir
     from ms_gan.system import runtime
 
     system = SYSTEMS[arguments.system]
     overrides = [*system.overrides, "runtime.device=CPU"]
-    config = cfg.load(CONFIGS / f"{system.recipe}.yaml", overrides)
+    config = reader.load(CONFIGS / f"{system.recipe}.yaml", overrides)
     run = RunDir(folder)
     run.check(config)
     runtime.limit_instruction_set(convolutions=config.model.name not in runtime.FULLY_CONNECTED)

@@ -91,7 +91,7 @@ def train_classifier(real, generated, arm, seed, updates):
     from ms_gan import data
     from ms_gan.evaluation import classifier
     from ms_gan.system import runtime
-    from ms_gan.training.schedules import Ramp
+    from ms_gan.training.schedules import RampSchedule
 
     share, shift = ARMS[arm]
     num = int(share * BATCH)
@@ -100,7 +100,7 @@ def train_classifier(real, generated, arm, seed, updates):
         sources.append(data.Batches(generated, num, seed=seed))
     runtime.set_seed(seed)
     net = classifier.Classifier(image_shape=real.image_shape, num_classes=real.num_classes)
-    optimizer = nn.Adam(net.trainable_params(), learning_rate=Ramp(LR, 0.0, updates))
+    optimizer = nn.Adam(net.trainable_params(), learning_rate=RampSchedule(LR, 0.0, updates))
     update = nn.TrainOneStepCell(classifier.WithLoss(net), optimizer)
     update.set_train()
     for index in range(updates):
@@ -155,12 +155,12 @@ def pool(path, subset, seed, settings, say):
     """The generated images of a subset, from their file if it is there."""
     from dataclasses import replace
 
-    from ms_gan.recipe import config as cfg
+    from ms_gan.recipe import reader
     from ms_gan.system import files
 
     if not path.is_file():
         start = time.monotonic()
-        made = generate(subset, cfg.from_dict({**settings["recipe"], "seed": seed}))
+        made = generate(subset, reader.from_dict({**settings["recipe"], "seed": seed}))
         with files.replacing(path) as temporary:
             np.savez_compressed(temporary, images=made.images, labels=made.labels)
         say(f"{len(subset)} images, seed {seed}: GAN {time.monotonic() - start:.0f} s")
@@ -228,17 +228,17 @@ def main():
     words = parser.parse_intermixed_args()
 
     import ms_gan  # noqa: F401, I001  sets what MindSpore reads at import
-    from ms_gan.recipe import config as cfg
+    from ms_gan.recipe import reader
     from ms_gan.system import runtime
     from ms_gan.errors import UserError
 
     try:
-        config = cfg.load(ROOT / "configs" / "cgan_mnist.yaml", [*RECIPE, *words.overrides])
+        config = reader.load(ROOT / "configs" / "cgan_mnist.yaml", [*RECIPE, *words.overrides])
         settings = {
             "data": words.data,
             "split": words.split,
             "updates": words.updates,
-            "recipe": cfg.to_dict(config),
+            "recipe": reader.to_dict(config),
         }
         words.out.mkdir(parents=True, exist_ok=True)
         runtime.set_device(config.runtime.device)

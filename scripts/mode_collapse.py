@@ -54,7 +54,7 @@ def train(name, seed=0, steps=4000, lr_d=LR_D):
     from mindspore import Tensor
 
     from ms_gan import build
-    from ms_gan.recipe.config import Config, Data, Optimizer, Part, Train
+    from ms_gan.recipe.schema import Config, Data, Optimizer, Part, Train
 
     loss, penalty, pack = COMBINATIONS[name]
     config = Config(

@@ -56,13 +56,13 @@ def train(steps=3000, batch_size=1024, seed=0):
     from ms_gan.objectives.losses import non_saturating
     from ms_gan.models.gan import Discriminator
     from ms_gan.training.optimizers import Adam
-    from ms_gan.training.schedules import Ramp
+    from ms_gan.training.schedules import RampSchedule
 
     runtime.set_mode("graph")
     runtime.set_seed(seed)
     rng = np.random.default_rng(seed)
     discriminator = Discriminator(image_shape=(1, 1, 1), d_widths=(64, 64))
-    lr = Ramp(5e-3, 1e-5, steps)
+    lr = RampSchedule(5e-3, 1e-5, steps)
     optimizer = Adam(discriminator.trainable_params(), lr=lr, beta1=0.9, beta2=0.999)
     with_loss = cells.DiscriminatorWithLossCell(discriminator, non_saturating().discriminator)
     update = cells.TrainDiscriminatorCell(with_loss, optimizer)

@@ -12,7 +12,7 @@ import ms_gan  # noqa: F401
 # here on the choice of ms_gan counts as the user's, so a fully connected recipe does not lift it.
 os.environ.pop("MS_GAN_SET_ISA", None)
 
-ROOT = Path(__file__).resolve().parent.parent
+from tests.tiny import ROOT  # noqa: E402
 
 
 @pytest.fixture(params=["graph", "pynative"])

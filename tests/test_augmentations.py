@@ -19,8 +19,8 @@ from ms_gan import build
 from ms_gan.data import Batches, load
 from ms_gan.objectives.augmentations import Augmented, DiffAugment
 from ms_gan.objectives.penalties import R1, R1R2
-from ms_gan.recipe import config as cfg
-from ms_gan.recipe.config import ConfigError
+from ms_gan.recipe import reader
+from ms_gan.recipe.schema import ConfigError
 from ms_gan.runs import checkpoint, sampling
 from ms_gan.training import trainer
 
@@ -149,7 +149,7 @@ def digits():
 
 
 def state_of(num_classes=0, **sections):
-    config = cfg.from_dict({**RECIPE, **sections})
+    config = reader.from_dict({**RECIPE, **sections})
     return build.build_training(config, SHAPE, num_classes, {})
 
 
@@ -272,7 +272,7 @@ def test_other_recipes_keep_their_random_numbers():
     ],
 )
 def test_what_cannot_work_is_one_line(augment, shape, expected):
-    config = cfg.from_dict({**RECIPE, "augment": augment})
+    config = reader.from_dict({**RECIPE, "augment": augment})
     with pytest.raises(ConfigError) as error:
         build.build_training(config, shape, 0, {})
     assert expected in str(error.value) and str(error.value).startswith("augment")

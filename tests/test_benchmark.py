@@ -15,13 +15,13 @@ from benchmarks.floor import update_operations
 from benchmarks.measure import milliseconds
 from benchmarks.systems import SYSTEMS
 from ms_gan import build
-from ms_gan.recipe import config as cfg
+from ms_gan.recipe import reader
 from tests.conftest import ROOT
 
 
 def state_of(name):
     system = SYSTEMS[name]
-    config = cfg.load(ROOT / "configs" / f"{system.recipe}.yaml", system.overrides)
+    config = reader.load(ROOT / "configs" / f"{system.recipe}.yaml", system.overrides)
     return config, build.build_training(config, (1, system.size, system.size), 10, {})
 
 

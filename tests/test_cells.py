@@ -8,7 +8,7 @@ import mindspore as ms
 from mindspore import Tensor, nn
 
 from ms_gan import build
-from ms_gan.recipe import config as cfg
+from ms_gan.recipe import reader
 from ms_gan.training import cells
 
 N, LATENT, SHAPE = 16, 10, (1, 8, 8)
@@ -22,7 +22,7 @@ BEFORE_NORM = ("generator.model.2.bias", "generator.model.5.bias")
 
 
 def recipe(**sections):
-    return cfg.from_dict({**RECIPE, **sections})
+    return reader.from_dict({**RECIPE, **sections})
 
 
 def state_of(**sections):

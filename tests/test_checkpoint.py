@@ -13,8 +13,8 @@ import mindspore as ms
 from mindspore import Parameter, nn, ops
 
 from ms_gan import build
-from ms_gan.recipe import config as cfg
-from ms_gan.recipe.config import Config, Part
+from ms_gan.recipe import reader
+from ms_gan.recipe.schema import Config, Part
 from ms_gan.runs import checkpoint, sampling
 from ms_gan.runs.checkpoint import CheckpointError
 from ms_gan.training import cells
@@ -25,7 +25,12 @@ SMALL = Config("small", model=Part("gan", {"latent_dim": 5, "g_widths": [8, 7], 
 
 
 def meta(config=SMALL, shape=SHAPE):
-    return {"config": cfg.to_dict(config), "image_shape": list(shape), "num_classes": 0, "step": 3}
+    return {
+        "config": reader.to_dict(config),
+        "image_shape": list(shape),
+        "num_classes": 0,
+        "step": 3,
+    }
 
 
 def pair(seed=0, config=SMALL):

@@ -79,13 +79,13 @@ def trained(tmp_path_factory):
 def test_run_directory_is_complete(trained):
     from PIL import Image
 
-    from ms_gan.recipe import config as cfg
+    from ms_gan.recipe import reader
 
     assert sorted(p.name for p in trained.iterdir()) == [
         ".lock", "checkpoints", "config.yaml", "curves.png", "generator.ckpt", "log.jsonl",
         "manifest.json", "progress.gif", "samples",
     ]  # fmt: skip
-    assert cfg.load(trained / "config.yaml") == cfg.from_dict(RECIPE)
+    assert reader.load(trained / "config.yaml") == reader.from_dict(RECIPE)
     rows = [json.loads(line) for line in (trained / "log.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == [2, 4, 6, 8, 10, 12]
     assert {"loss_d", "loss_g", "d_real", "d_fake", "images_per_second"} <= rows[-1].keys()

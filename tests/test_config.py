@@ -7,8 +7,8 @@ import sys
 import pytest
 import yaml
 
-from ms_gan.recipe import config as cfg
-from ms_gan.recipe.config import Config, ConfigError, Part
+from ms_gan.recipe import reader
+from ms_gan.recipe.schema import Config, ConfigError, Part
 from tests.conftest import ROOT
 
 RECIPES = sorted((ROOT / "configs").glob("*.yaml"))
@@ -36,8 +36,8 @@ def tree(**changes):
 def overridden(*overrides, **changes):
     t = tree(**changes)
     for override in overrides:
-        cfg.apply_override(t, override)
-    return cfg.from_dict(t)
+        reader.apply_override(t, override)
+    return reader.from_dict(t)
 
 
 # --- what is right --------------------------------------------------------------------------------
@@ -45,10 +45,10 @@ def overridden(*overrides, **changes):
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda p: p.stem)
 def test_recipes_round_trip(path, tmp_path):
-    config = cfg.load(path)
-    assert cfg.from_dict(cfg.to_dict(config)) == config
-    assert cfg.load(recipe(tmp_path, cfg.dump(config))) == config
-    assert cfg.from_dict(json.loads(json.dumps(cfg.to_dict(config)))) == config  # in a .ckpt
+    config = reader.load(path)
+    assert reader.from_dict(reader.to_dict(config)) == config
+    assert reader.load(recipe(tmp_path, reader.dump(config))) == config
+    assert reader.from_dict(json.loads(json.dumps(reader.to_dict(config)))) == config  # in a .ckpt
 
 
 def test_there_are_recipes():
@@ -64,8 +64,8 @@ def test_defaults_are_the_tutorials():
 
 
 def test_empty_file_is_the_tutorial_under_the_files_name(tmp_path):
-    assert cfg.load(recipe(tmp_path, "", "mine.yaml")) == Config("mine")
-    assert cfg.load(recipe(tmp_path, "# only a comment\n", "mine.yaml")) == Config("mine")
+    assert reader.load(recipe(tmp_path, "", "mine.yaml")) == Config("mine")
+    assert reader.load(recipe(tmp_path, "# only a comment\n", "mine.yaml")) == Config("mine")
 
 
 def test_numbers_in_scientific_notation_without_a_dot(tmp_path):
@@ -73,7 +73,7 @@ def test_numbers_in_scientific_notation_without_a_dot(tmp_path):
         "optimizer: {lr_d: 1e-4, lr_g: 3E-5, beta1: 0}\n"
         "regularizer: {name: r1, weight: 1e1, other: .5e3}\n"
     )
-    config = cfg.load(recipe(tmp_path, text))
+    config = reader.load(recipe(tmp_path, text))
     assert (config.optimizer.lr_d, config.optimizer.lr_g) == (1e-4, 3e-5)
     assert config.regularizer == Part("r1", {"weight": 10.0, "other": 500.0})
     numbers = (config.optimizer.lr_d, config.optimizer.beta1, config.regularizer.options["weight"])
@@ -83,19 +83,19 @@ def test_numbers_in_scientific_notation_without_a_dot(tmp_path):
 
 
 def test_strings_that_look_a_little_like_numbers_stay_strings():
-    part = cfg.from_dict(tree(model={"name": "gan", "a": "e5", "b": "1e", "c": "v1e5"})).model
+    part = reader.from_dict(tree(model={"name": "gan", "a": "e5", "b": "1e", "c": "v1e5"})).model
     assert part.options == {"a": "e5", "b": "1e", "c": "v1e5"}
 
 
 def test_ramps_round_trip():
     ramp = {"start": 0.1, "end": 1e-3, "steps": 5}
     config = overridden(optimizer={"lr_d": ramp}, regularizer={"name": "r1", "weight": ramp})
-    assert config.optimizer.lr_d == cfg.Ramp(0.1, 1e-3, 5)
-    assert config.regularizer.options["weight"] == cfg.Ramp(0.1, 1e-3, 5)
-    assert cfg.from_dict(json.loads(json.dumps(cfg.to_dict(config)))) == config
-    assert cfg.differences(config, overridden("optimizer.lr_d.steps=6", **cfg.to_dict(config))) == [
-        "optimizer.lr_d.steps: 5 -> 6"
-    ]
+    assert config.optimizer.lr_d == reader.Ramp(0.1, 1e-3, 5)
+    assert config.regularizer.options["weight"] == reader.Ramp(0.1, 1e-3, 5)
+    assert reader.from_dict(json.loads(json.dumps(reader.to_dict(config)))) == config
+    assert reader.differences(
+        config, overridden("optimizer.lr_d.steps=6", **reader.to_dict(config))
+    ) == ["optimizer.lr_d.steps: 5 -> 6"]
 
 
 # --- overrides ------------------------------------------------------------------------------------
@@ -109,7 +109,7 @@ def test_nested_overrides_keep_the_neighbours():
 
 
 def test_override_makes_missing_sections():
-    assert overridden("every.log=3").every == cfg.Every(log=3)
+    assert overridden("every.log=3").every == reader.Every(log=3)
 
 
 def test_short_form_of_a_part():
@@ -137,7 +137,7 @@ def test_the_last_override_wins_and_values_may_hold_an_equals_sign():
 
 def test_load_applies_overrides(tmp_path):
     path = recipe(tmp_path, "name: a\nloss: minimax\n")
-    c = cfg.load(path, ["name=b", "loss.real_target=0.5"])
+    c = reader.load(path, ["name=b", "loss.real_target=0.5"])
     assert (c.name, c.loss) == ("b", Part("minimax", {"real_target": 0.5}))
 
 
@@ -171,7 +171,7 @@ def test_override_below_a_plain_value():
     ],
 )
 def test_unknown_keys_and_the_near_miss(changes, start, hint):
-    message = refused(cfg.from_dict, tree(**changes))
+    message = refused(reader.from_dict, tree(**changes))
     assert message.startswith(start) and hint in message
 
 
@@ -203,13 +203,13 @@ def test_unknown_keys_and_the_near_miss(changes, start, hint):
     ],
 )
 def test_wrong_types(changes, start):
-    assert refused(cfg.from_dict, tree(**changes)).startswith(start)
+    assert refused(reader.from_dict, tree(**changes)).startswith(start)
 
 
 @pytest.mark.parametrize("number", ["nan", "inf", "-inf", "1e999", float("nan"), float("inf")])
 def test_numbers_that_are_not_finite(number):
     start = "optimizer.lr_d: expected a finite number, got "
-    assert refused(cfg.from_dict, tree(optimizer={"lr_d": number})).startswith(start)
+    assert refused(reader.from_dict, tree(optimizer={"lr_d": number})).startswith(start)
 
 
 @pytest.mark.parametrize("text", [".nan", ".inf", "-.inf", "1e999"])
@@ -250,20 +250,20 @@ def test_options_that_are_not_finite(text):
     ],
 )
 def test_values_out_of_range(changes, start):
-    assert refused(cfg.from_dict, tree(**changes)).startswith(start)
+    assert refused(reader.from_dict, tree(**changes)).startswith(start)
 
 
 def test_extremes_that_are_allowed():
-    c = cfg.from_dict(
+    c = reader.from_dict(
         tree(seed=2**32 - 1, every={"log": 0}, optimizer={"beta1": 0}, name="a-b_c.1")
     )
     assert c.seed == 2**32 - 1 and c.every.log == 0 and c.optimizer.beta1 == 0.0
 
 
 def test_from_dict_of_something_else():
-    assert refused(cfg.from_dict, {}).startswith("name: missing")
-    assert refused(cfg.from_dict, None).startswith("recipe: expected a section")
-    assert refused(cfg.from_dict, [1]).startswith("recipe: expected a section")
+    assert refused(reader.from_dict, {}).startswith("name: missing")
+    assert refused(reader.from_dict, None).startswith("recipe: expected a section")
+    assert refused(reader.from_dict, [1]).startswith("recipe: expected a section")
 
 
 # --- files ----------------------------------------------------------------------------------------
@@ -291,13 +291,13 @@ def test_from_dict_of_something_else():
 )
 def test_files_that_are_no_recipe(tmp_path, content, expected):
     path = recipe(tmp_path, content)
-    message = refused(cfg.load, path)
+    message = refused(reader.load, path)
     assert message.startswith(f"{path}: {expected}")
 
 
 def test_missing_file_and_directory(tmp_path):
-    assert refused(cfg.load, tmp_path / "no.yaml").startswith(f"{tmp_path / 'no.yaml'}: no such")
-    assert refused(cfg.load, tmp_path).startswith(f"{tmp_path}: cannot be read")
+    assert refused(reader.load, tmp_path / "no.yaml").startswith(f"{tmp_path / 'no.yaml'}: no such")
+    assert refused(reader.load, tmp_path).startswith(f"{tmp_path}: cannot be read")
 
 
 @pytest.mark.parametrize(
@@ -318,15 +318,15 @@ def test_overrides_that_are_no_yaml(override):
     ],
 )
 def test_a_key_given_twice_is_refused(tmp_path, text, key):
-    message = refused(cfg.load, recipe(tmp_path, text))
+    message = refused(reader.load, recipe(tmp_path, text))
     assert f"key '{key}' is given twice" in message and "line " in message
 
 
 def test_anchors_and_merge_keys_still_work(tmp_path):
     text = "data: &d {name: digits, batch_size: 8}\nevery: &e {log: 1, save: 2}\n"
-    assert cfg.load(recipe(tmp_path, text)).data.batch_size == 8
+    assert reader.load(recipe(tmp_path, text)).data.batch_size == 8
     merged = "optimizer: {<<: {lr_d: 0.5, lr_g: 0.25}, lr_g: 0.125}\n"
-    optimizer = cfg.load(recipe(tmp_path, merged)).optimizer
+    optimizer = reader.load(recipe(tmp_path, merged)).optimizer
     assert (optimizer.lr_d, optimizer.lr_g) == (0.5, 0.125)
 
 
@@ -336,7 +336,7 @@ def test_anchors_and_merge_keys_still_work(tmp_path):
 def test_differences():
     old = overridden("train.steps=10")
     new = overridden("train.steps=20", "seed=3", "loss=hinge", "regularizer={name: r1, weight: 5}")
-    found = cfg.differences(old, new)
+    found = reader.differences(old, new)
     assert set(found) == {
         "seed: 0 -> 3",
         "loss.name: non_saturating -> hinge",
@@ -344,15 +344,15 @@ def test_differences():
         "regularizer.weight: None -> 5",
         "train.steps: 10 -> 20",
     }
-    assert cfg.differences(new, old)[0] == "seed: 3 -> 0"
-    assert not any("train" in d for d in cfg.differences(old, new, ignore=("train.",)))
-    assert cfg.differences(new, cfg.from_dict(cfg.to_dict(new))) == []
+    assert reader.differences(new, old)[0] == "seed: 3 -> 0"
+    assert not any("train" in d for d in reader.differences(old, new, ignore=("train.",)))
+    assert reader.differences(new, reader.from_dict(reader.to_dict(new))) == []
 
 
 def test_dump_is_plain_yaml():
     config = overridden("data.root=/tmp/é x", "model={name: gan, g_widths: [4, 5]}")
-    text = cfg.dump(config)
-    assert yaml.safe_load(text) == cfg.to_dict(config) and "é" in text
+    text = reader.dump(config)
+    assert yaml.safe_load(text) == reader.to_dict(config) and "é" in text
 
 
 def test_importing_config_does_not_import_mindspore():

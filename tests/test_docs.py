@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from ms_gan import cli
-from ms_gan.recipe import config as cfg
+from ms_gan.recipe import reader
 from tests.conftest import ROOT
 
 DOCS = sorted((ROOT / "docs").glob("*.md"))
@@ -106,7 +106,7 @@ def test_the_header_of_a_recipe(path):
     assert lines, "no line `bash scripts/run_train.sh …`"
     arguments = cli.parser().parse_args(["train", *shlex.split(lines[0])[2:]])
     assert cli.train.find_config(arguments.config).resolve() == path
-    assert cfg.load(path, arguments.overrides).name == path.stem
+    assert reader.load(path, arguments.overrides).name == path.stem
 
 
 # --- commands -----------------------------------------------------------------------------------
@@ -134,11 +134,11 @@ def test_commands_parse(page):
 
 def load(arguments, own):
     if arguments.config.stem not in own:
-        return cfg.load(cli.train.find_config(arguments.config), arguments.overrides)
+        return reader.load(cli.train.find_config(arguments.config), arguments.overrides)
     tree = yaml.safe_load(own[arguments.config.stem])
     for override in arguments.overrides:
-        cfg.apply_override(tree, override)
-    return cfg.from_dict(tree)
+        reader.apply_override(tree, override)
+    return reader.from_dict(tree)
 
 
 @pytest.mark.parametrize("page", TRANSLATED, ids=name)

@@ -17,7 +17,7 @@ from mindspore import Tensor, nn
 
 from ms_gan import build, cli, data
 from ms_gan.data.dataset import Dataset
-from ms_gan.recipe import config as cfg
+from ms_gan.recipe import reader
 from ms_gan.training import trainer
 from tests.conftest import ROOT
 
@@ -105,7 +105,7 @@ def test_kernels_of_an_update():
 
 @pytest.mark.parametrize("recipe", NUMBERS)
 def test_bytes_to_the_device(recipe):
-    config = cfg.load(ROOT / "configs" / f"{recipe}.yaml")
+    config = reader.load(ROOT / "configs" / f"{recipe}.yaml")
     images = np.zeros((1000, 1, 28, 28), np.uint8)
     dataset = Dataset("zeros", images, np.zeros(1000, np.int32), tuple("0123456789"), "here", {})
     batches = data.Batches(dataset, config.data.batch_size, seed=0)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ms_gan import cli
-from ms_gan.recipe import config as cfg
+from ms_gan.recipe import reader
 
 CONFIGS = sorted((Path(__file__).resolve().parent.parent / "configs").glob("*.yaml"))
 STEPS = 200
@@ -22,7 +22,7 @@ SMOKE = {  # narrow nets: the same code in a hundredth of the time
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_recipe_trains(path, tmp_path):
-    recipe = cfg.load(path)
+    recipe = reader.load(path)
     overrides = {
         "data.name": "digits",
         "data.batch_size": 16,
@@ -50,4 +50,4 @@ def test_recipe_trains(path, tmp_path):
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_recipe_is_named_after_its_file(path):
-    assert cfg.load(path).name == path.stem
+    assert reader.load(path).name == path.stem

@@ -2,8 +2,8 @@
 
 import pytest
 
-from ms_gan.recipe.config import ConfigError, Part
 from ms_gan.recipe.registry import Registry, options_of
+from ms_gan.recipe.schema import ConfigError, Part
 
 
 def hinge(*, margin: float = 1.0, sides: int = 2, soft: bool = False, widths: tuple = (4, 8)):
@@ -104,7 +104,7 @@ def test_options_are_the_keyword_only_parameters():
 )
 def test_the_real_models(options, start):
     from ms_gan import build
-    from ms_gan.recipe.config import Config
+    from ms_gan.recipe.schema import Config
 
     config = Config("t", model=Part("gan", options))
     message = refused(build.build_net, config, "generator", (1, 8, 8), 0)

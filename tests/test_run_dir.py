@@ -8,18 +8,18 @@ from contextlib import ExitStack
 
 import pytest
 
-from ms_gan.recipe import config as cfg
+from ms_gan.recipe import reader
 from ms_gan.runs.run_dir import RunDir, RunError
 from tests.conftest import ROOT
 
-RECIPE = cfg.from_dict({"name": "t", "train": {"steps": 10}})
+RECIPE = reader.from_dict({"name": "t", "train": {"steps": 10}})
 
 
 def changed(*overrides):
-    tree = cfg.to_dict(RECIPE)
+    tree = reader.to_dict(RECIPE)
     for override in overrides:
-        cfg.apply_override(tree, override)
-    return cfg.from_dict(tree)
+        reader.apply_override(tree, override)
+    return reader.from_dict(tree)
 
 
 def refused(function, *args):
@@ -52,7 +52,7 @@ def run(opened, tmp_path):
 
 
 def test_a_new_run(run):
-    assert run.exists and cfg.load(run.config_file) == RECIPE
+    assert run.exists and reader.load(run.config_file) == RECIPE
     assert run.samples.is_dir() and run.checkpoints.is_dir()
     assert run.manifest == {} and run.read_log() == [] and run.checkpoint_files() == []
 
@@ -112,7 +112,7 @@ def test_empty_and_half_started_folders_are_taken(tmp_path, opened):
 
 
 def test_killed_before_the_folders_were_made(tmp_path, opened):
-    (tmp_path / "config.yaml").write_text(cfg.dump(RECIPE))
+    (tmp_path / "config.yaml").write_text(reader.dump(RECIPE))
     assert opened(tmp_path).samples.is_dir()
 
 

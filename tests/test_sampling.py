@@ -7,7 +7,7 @@ import mindspore as ms
 from mindspore import nn
 
 from ms_gan import build
-from ms_gan.recipe.config import Config, Part
+from ms_gan.recipe.schema import Config, Part
 from ms_gan.runs import sampling
 
 SHAPE = (1, 8, 8)

@@ -9,14 +9,14 @@ import mindspore as ms
 from mindspore import Parameter, Tensor
 
 from ms_gan import build
-from ms_gan.recipe import config as cfg
+from ms_gan.recipe import reader
 from ms_gan.training.optimizers import Adam
-from ms_gan.training.schedules import Ramp
+from ms_gan.training.schedules import RampSchedule
 
 
 @pytest.mark.parametrize("shape", ["linear", "cosine"])
 def test_ramp_follows_its_formula(shape):
-    ramp = Ramp(2.0, 0.5, steps=10, after=5, shape=shape)
+    ramp = RampSchedule(2.0, 0.5, steps=10, after=5, shape=shape)
     for step in (0, 5, 6, 9, 10, 15, 400):
         share = min(max((step - 5) / 10, 0), 1)
         if shape == "cosine":
@@ -28,7 +28,7 @@ def test_ramp_follows_its_formula(shape):
 def test_learning_rate_ramp_scales_each_update():
     """Without momentum, at a constant gradient, Adam moves by the learning rate of the step."""
     weight = Parameter(Tensor(np.zeros(1, np.float32)), name="w")
-    ramp = Ramp(0.1, 0.0, steps=4, shape="linear")
+    ramp = RampSchedule(0.1, 0.0, steps=4, shape="linear")
     optimizer = Adam([weight], lr=ramp, beta1=0.0, beta2=0.0)
     positions = [0.0]
     for _ in range(6):
@@ -41,7 +41,7 @@ def test_ramps_in_the_fused_step(rng):
     """The penalty's weight falls to 0 and both learning rates with it; one compilation serves."""
     ramp = {"start": 5.0, "end": 0.0, "steps": 2, "shape": "linear"}
     lr = {"start": 1.0e-2, "end": 0.0, "steps": 3, "shape": "linear"}
-    config = cfg.from_dict(
+    config = reader.from_dict(
         {
             "name": "test",
             "model": {"name": "gan", "latent_dim": 4, "g_widths": [8], "d_widths": [8]},

@@ -10,7 +10,7 @@ import pytest
 from mindspore import Tensor
 
 from ms_gan import build
-from ms_gan.recipe import config as cfg
+from ms_gan.recipe import reader
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: parity with it not checked")
 F = torch.nn.functional
@@ -89,7 +89,7 @@ def adam(parameters, loss):
 @pytest.mark.parametrize("name", CASES)
 def test_one_full_update(name, rng):
     options, shape, target = CASES[name]
-    config = cfg.from_dict(
+    config = reader.from_dict(
         {
             "name": "parity",
             "model": {"name": name, **options},

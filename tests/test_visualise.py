@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ms_gan.cli.progress import Progress, duration
 from ms_gan.runs import visualise
+from ms_gan.runs.progress import Progress, duration
 
 
 def numbered(num, channels=1, size=28):

@@ -1,0 +1,101 @@
+"""What many tests need: a recipe that trains in a second, states, refusals, real commands."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
+NETS = {"name": "gan", "latent_dim": 8, "g_widths": [16, 24], "d_widths": [16]}
+RECIPE = {
+    "name": "tiny",
+    "data": {"name": "digits", "batch_size": 64},
+    "model": NETS,
+    "train": {"steps": 12, "ema_decay": 0.9},
+    "every": {"log": 2, "sample": 4, "save": 4, "keep": 2},
+    "runtime": {"device": "CPU"},
+}
+
+
+def recipe_file(folder, **sections):
+    """tiny.yaml in a folder: RECIPE with some of its sections replaced."""
+    path = Path(folder) / "tiny.yaml"
+    path.write_text(yaml.safe_dump({**RECIPE, **sections}))
+    return path
+
+
+def state_of(image_shape, num_classes=0, *, batch, model=NETS, train=None, data=None, **sections):
+    """A TrainState of small nets, on CPU, that takes batches of `batch` images."""
+    from ms_gan import build
+    from ms_gan.recipe import reader
+
+    tree = {
+        "name": "test",
+        "data": {"batch_size": batch, **(data or {})},
+        "model": model,
+        "train": {"steps": 3, **(train or {})},
+        **sections,
+    }
+    return build.build_training(reader.from_dict(tree), image_shape, num_classes, {})
+
+
+def values(holder):
+    """name -> a copy of the array, of a TrainState or of a Cell."""
+    parameters = getattr(holder, "parameters", None)
+    if not isinstance(parameters, list):
+        parameters = holder.get_parameters()
+    return {p.name: p.asnumpy().copy() for p in parameters}
+
+
+def randomise(net, seed, scale=0.5):
+    """Every trainable weight from N(0, scale), running variances positive; returns the net."""
+    from mindspore import Tensor
+
+    rng = np.random.default_rng(seed)
+    for p in net.get_parameters():
+        numbers = rng.normal(0.0, scale, p.shape)
+        if "variance" in p.name:
+            numbers = np.abs(numbers) + 0.5
+        p.set_data(Tensor(numbers.astype(np.float32)))
+    return net
+
+
+def refused(kind, function, *args, **kwargs):
+    """The message of the error of that kind, which must be one line."""
+    with pytest.raises(kind) as caught:
+        function(*args, **kwargs)
+    message = str(caught.value)
+    assert message and "\n" not in message
+    return message
+
+
+def start(*words, cwd=None, **environment):
+    """`ms-gan …` as a process of its own."""
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **environment}
+    return subprocess.Popen(
+        [sys.executable, "-m", "ms_gan", *map(str, words)],
+        cwd=cwd, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+
+
+def run(*words, cwd=None, timeout=120, **environment):
+    """(exit code, stdout, stderr) of `ms-gan …`."""
+    process = start(*words, cwd=cwd, **environment)
+    out, err = process.communicate(timeout=timeout)
+    return process.returncode, out, err
+
+
+class Images:
+    """Batches of given images, float32 [N, C, H, W], for a Feed."""
+
+    def __init__(self, images, labels, batch_size):
+        self.images, self.labels, self.batch_size = images, labels, batch_size
+
+    def at(self, index):
+        rows = np.arange(index * self.batch_size, (index + 1) * self.batch_size) % len(self.images)
+        return self.images[rows], self.labels[rows]
