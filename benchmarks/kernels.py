@@ -14,9 +14,10 @@ import logging
 import tempfile
 from pathlib import Path
 
+import numpy as np
+
 from benchmarks import measure
 
-CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 UPDATES = 3
 
 
@@ -29,9 +30,12 @@ def main() -> None:
     from ms_gan.system import runtime
 
     overrides = [] if arguments.batch is None else [f"data.batch_size={arguments.batch}"]
-    configs = [reader.load(CONFIGS / f"{name}.yaml", overrides) for name in arguments.recipes]
-    convolutions = any(c.model.name not in runtime.FULLY_CONNECTED for c in configs)
-    runtime.limit_instruction_set(convolutions=convolutions)
+    configs = [reader.load(reader.find(name), overrides) for name in arguments.recipes]
+    convolutions = [c for c in configs if c.model.name not in runtime.FULLY_CONNECTED]
+    isas = {c.runtime.onednn_isa for c in configs}
+    if len(isas) > 1:
+        options.error(f"runtime.onednn_isa is of the process, but the recipes say {sorted(isas)}")
+    runtime.limit_instruction_set(convolutions=bool(convolutions), isa=isas.pop())
     rounded = all(c.runtime.onednn_fpmath == "bf16" for c in configs)
     runtime.set_fpmath("bf16" if rounded else "strict")
     runtime.set_device("CPU")
@@ -44,27 +48,27 @@ def main() -> None:
     measure.report(**found)
 
 
+class Noise:
+    """Images of no data set, whose values do not matter here."""
+
+    def __init__(self, shape: tuple[int, int, int], batch_size: int):
+        self.shape, self.batch_size = shape, batch_size
+
+    def at(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        images = np.random.default_rng(index).uniform(-1, 1, (self.batch_size, *self.shape))
+        return images.astype(np.float32), np.arange(self.batch_size, dtype=np.int32) % 10
+
+
 def kernels(config, folder: Path) -> dict[str, dict[str, float]]:
     """Kernel type -> launches and milliseconds of one update, most time first."""
-    import numpy as np
-
-    import mindspore as ms
     from mindspore.profiler import ProfilerActivity, profile, tensorboard_trace_handler
 
     from ms_gan import build
-    from ms_gan.runs import sampling
+    from ms_gan.training.feed import Feed
 
-    size, batch = config.data.size or 28, config.data.batch_size * config.train.d_steps
+    size, batch = config.data.options.get("size") or 28, config.data.batch_size
     state = build.build_training(config, (1, size, size), 10, {})
-    num = batch if config.train.same_latents else batch + config.data.batch_size
-    z, uniform, draw = sampling.training_noise(0, 0, num, state.latent_dim, state.draws)
-    inputs = (
-        ms.Tensor(np.random.default_rng(0).uniform(-1, 1, (batch, 1, size, size)), ms.float32),
-        ms.Tensor(z),
-        ms.Tensor(np.arange(batch, dtype=np.int32) % 10) if state.num_classes else None,
-        ms.Tensor(uniform[:batch]) if state.uniform else None,
-        ms.Tensor(draw[:batch]) if state.draws else None,
-    )
+    inputs = Feed(Noise((1, size, size), batch), state.rows, seed=0).at(0)
     state.update(*inputs)[1].asnumpy()  # compiles
     handler = tensorboard_trace_handler(str(folder))
     with profile(activities=[ProfilerActivity.CPU], on_trace_ready=handler):

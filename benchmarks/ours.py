@@ -20,26 +20,21 @@ from pathlib import Path
 from benchmarks import measure
 from benchmarks.systems import SYSTEMS
 
-CONFIGS = Path(__file__).resolve().parent.parent / "configs"
-
 
 class Reached(Exception):
     """Leaves the training loop at a logged step."""
 
 
 class Loop:
-    """Calls of `trainer.train` on one state, as the command makes them."""
+    """Calls of `trainer.train` on one state, as a session makes them."""
 
-    def __init__(self, config, run, state, batches, steps):
-        from ms_gan.cli import train
+    def __init__(self, session):
         from ms_gan.runs.progress import Progress
-        from ms_gan.runs import sampling
 
-        self.config, self.run, self.state, self.batches = config, run, state, batches
-        self.steps = steps
-        shown = state.num_classes * train.FIXED_PER_CLASS or train.FIXED_SAMPLES
-        self.fixed_latents = sampling.latents(config.seed, shown, state.latent_dim)
-        self.progress = Progress(steps, io.StringIO())
+        self.session, self.config = session, session.config
+        self.run, self.state, self.feed = session.run, session.state, session.feed
+        self.steps = session.steps
+        self.progress = Progress(self.steps, io.StringIO())
         self.progress.start(0)
 
     def until(self, last: int, every) -> list[tuple[int, float]]:
@@ -60,27 +55,19 @@ class Loop:
         end = last
         try:
             trainer.train(
-                self.state, self.batches, self.run, seed=self.config.seed, steps=self.steps,
-                d_steps=self.config.train.d_steps, same_latents=self.config.train.same_latents,
-                every=every, fixed_latents=self.fixed_latents, show=show,
+                self.state, self.feed, self.run, steps=self.steps, every=every,
+                gallery=self.gallery, headline=self.session.headline, show=show,
             )  # fmt: skip
         except Reached:
             pass
         return seen
 
+    def gallery(self, sampler):
+        return sampler.gallery(self.config.seed)
+
     def host_part(self):
-        """What `trainer.update` does on the host: images, latents, tensors."""
-        return self.call_update(lambda *inputs: inputs)
-
-    def call_update(self, update):
-        """`trainer.update` with another function in place of the compiled step."""
-        from ms_gan.training import trainer
-
-        stand_in = dataclasses.replace(self.state, update=update)
-        train = self.config.train
-        return trainer.update(
-            stand_in, self.batches, self.config.seed, train.d_steps, train.same_latents
-        )
+        """What the host makes for a step: images, latents, tensors."""
+        return self.feed.at(self.state.step)
 
 
 def main() -> None:
@@ -95,36 +82,22 @@ def main() -> None:
 
 
 def run_all(arguments, folder: Path) -> None:
-    from ms_gan.cli import train
+    from ms_gan import session
     from ms_gan.recipe import reader
-    from ms_gan.runs.run_dir import RunDir
-    from ms_gan.system import runtime
 
     system = SYSTEMS[arguments.system]
     overrides = [*system.overrides, "runtime.device=CPU"]
-    config = reader.load(CONFIGS / f"{system.recipe}.yaml", overrides)
-    run = RunDir(folder)
-    run.check(config)
-    runtime.limit_instruction_set(convolutions=config.model.name not in runtime.FULLY_CONNECTED)
-    runtime.set_fpmath(config.runtime.onednn_fpmath)
+    config = reader.load(reader.find(system.recipe), overrides)
+    session.prepare(config)
     before = time.perf_counter()
     import mindspore
 
     imported = time.perf_counter() - before
-
-    from ms_gan import build, data
-
-    device = runtime.set_device(config.runtime.device)
-    runtime.set_mode(config.runtime.mode)
-    dataset = train.load_data(config, run)
-    batches = data.Batches(
-        dataset, config.data.batch_size, seed=config.seed, sampling=config.data.sampling
-    )
-    steps = train.total_steps(config, batches.steps_per_epoch)
-    state = build.build_training(config, dataset.image_shape, dataset.num_classes, {})
+    made = session.start(config, folder, say=lambda line: None)
+    run, state = made.run, made.state
     with run.open(config):
-        run.write_manifest(train.manifest(run, dataset, device, 0, "benchmark"))
-        loop = Loop(config, run, state, batches, steps)
+        run.write_manifest(made.manifest())
+        loop = Loop(made)
         loop.until(1, dataclasses.replace(config.every, log=1))
         first = measure.since_start() - imported
         inputs = loop.host_part()
@@ -143,7 +116,7 @@ def run_all(arguments, folder: Path) -> None:
         result["peak_with_all_mib"] = measure.peak_mib()
     measure.report(
         **result,
-        data=dataset.name,
+        data=made.dataset.name,
         threads=measure.threads(),
         instruction_set=f"oneDNN {measure.instruction_set()}",
         versions={"mindspore": mindspore.__version__},
@@ -171,7 +144,7 @@ def parts(loop: Loop, inputs: tuple, bare: list[float]) -> dict[str, float]:
     Samples and saves are timed after a first one, which compiles; the film is made of as many
     pictures and log lines as the whole recipe leaves.
     """
-    from ms_gan.runs import sampling, visualise
+    from ms_gan.runs import film, visualise
     from ms_gan.training import trainer
 
     state, run, every, steps = loop.state, loop.run, loop.config.every, loop.steps
@@ -179,15 +152,13 @@ def parts(loop: Loop, inputs: tuple, bare: list[float]) -> dict[str, float]:
     wait(outputs)
 
     def log():
-        values = trainer.read(outputs, state.step, run)
+        values = trainer.read(outputs, state, run)
         run.log(state.step, **values)
         values["images_per_second"] = 0.0
         loop.progress.show(state.step, values)
 
     def sample():
-        labels = sampling.class_labels(len(loop.fixed_latents), state.num_classes)
-        images = sampling.generate(state.shown(), loop.fixed_latents, labels)
-        visualise.save_png(run.sample_file(0), visualise.class_grid(images, labels))
+        visualise.save_png(run.sample_file(0), loop.gallery(state.shown()))
 
     def save():
         trainer.save_all(state, run, every.keep)
@@ -204,7 +175,7 @@ def parts(loop: Loop, inputs: tuple, bare: list[float]) -> dict[str, float]:
     rows = [{**row, "step": i} for i in range(times(steps, every.log))]
     for values in rows[len(run.read_log()) :]:
         run.log(values.pop("step"), **values)
-    seconds["film"] = timed(lambda: trainer.draw(run), once=True)
+    seconds["film"] = timed(lambda: film.draw(run, loop.session.headline), once=True)
     training = steps * sorted(bare)[len(bare) // 2] / 1e3
     everything = training + sum(seconds.values())
     return {

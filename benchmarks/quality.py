@@ -21,14 +21,15 @@ from typing import Any
 
 import numpy as np
 
-from ms_gan import build
+from ms_gan import build, data
 from ms_gan.evaluation import classifier, evaluator
-from ms_gan.evaluation.monitor import DISTANCE
+from ms_gan.evaluation.evaluator import DISTANCE
+from ms_gan.runs import shipped
 from ms_gan.runs.run_dir import RunDir
 from ms_gan.system import runtime
 
 WEIGHTS = ("average", "last")  # the moving average of the generator, or its newest weights
-KEPT = (DISTANCE, "precision", "recall", "coverage")
+KEPT = (DISTANCE.key, "precision", "recall", "coverage")
 
 
 def main() -> None:
@@ -48,15 +49,15 @@ def main() -> None:
             options.error(f"{run}: not a run folder with checkpoints")
     runtime.set_device("auto")
     runtime.set_mode("graph")
-    net = classifier.load(classifier.ASSETS / classifier.SHIPPED["mnist"])[0]
-    real = evaluator.RealImages(net, *classifier.splits("mnist"), num=10_000)
+    net = classifier.load(shipped.ASSETS / shipped.CLASSIFIERS["mnist"])[0]
+    real = evaluator.RealImages(net, *data.splits("mnist"), num=10_000)
     lines = {}
     for name, run, milliseconds, weights in arguments.line:
         lines[name] = []
         for step, path in chosen(RunDir(run).checkpoint_files(), arguments.points):
-            generator, latent_dim, _ = build.load_generator(path, averaged=weights == "average")
+            sampler = build.load_sampler(path, averaged=weights == "average")
             point = {"step": step, "minutes": step * float(milliseconds) / 60_000,
-                     **kept(real.judge(generator, latent_dim, seed=1))}  # fmt: skip
+                     **kept(real.compare(sampler, seed=1))}  # fmt: skip
             lines[name].append(point)
             print(f"{name}, {point['minutes']:.1f} min: {point}", flush=True)
     result = {"floor": kept(real.floor), "lines": lines}
@@ -82,13 +83,13 @@ def draw(result: dict[str, Any], path: Path) -> None:
     FigureCanvasAgg(figure)
     axes = figure.subplots()
     for name, points in result["lines"].items():
-        minutes, distances = ([p[key] for p in points] for key in ("minutes", DISTANCE))
+        minutes, distances = ([p[key] for p in points] for key in ("minutes", DISTANCE.key))
         axes.plot(minutes, distances, marker=".", label=name)
-    axes.axhline(result["floor"][DISTANCE], color="grey", linestyle=":", label="real images")
+    axes.axhline(result["floor"][DISTANCE.key], color="grey", linestyle=":", label="real images")
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_xlabel("minutes of training, 2 CPU cores")
-    axes.set_ylabel("Frechet classifier distance")
+    axes.set_ylabel(DISTANCE.title)
     axes.xaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_major_formatter("{x:g}")
     axes.grid(alpha=0.3)

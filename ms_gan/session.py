@@ -74,10 +74,7 @@ def start(
     config = resolved(config)
     run = RunDir(folder or Path("runs") / config.name)
     run.check(config, resolved)
-    runtime.limit_instruction_set(
-        convolutions=config.model.name not in runtime.FULLY_CONNECTED, isa=config.runtime.onednn_isa
-    )
-    runtime.set_fpmath(config.runtime.onednn_fpmath)
+    prepare(config)
     say(f"ms_gan {__version__}: {config.name} -> {run.path}")
 
     from ms_gan import build, data
@@ -105,6 +102,13 @@ def start(
     state = build.build_training(config, dataset.image_shape, dataset.num_classes, meta)
     feed = Feed(batches, state.rows, seed=config.seed)
     return Session(config, run, dataset, state, feed, steps, device, say, download, command)
+
+
+def prepare(config: Config) -> None:
+    """Set what MindSpore reads at import; without effect where it is imported already."""
+    convolutions = config.model.name not in runtime.FULLY_CONNECTED
+    runtime.limit_instruction_set(convolutions=convolutions, isa=config.runtime.onednn_isa)
+    runtime.set_fpmath(config.runtime.onednn_fpmath)
 
 
 def resolved(config: Config) -> Config:

@@ -62,30 +62,25 @@ def generate(subset, config):
 
     The images are those of the moving average of the generator after the last update.
     """
+    import io
+    import tempfile
     from dataclasses import replace
 
-    from ms_gan import build, data
-    from ms_gan.runs import sampling, visualise
-    from ms_gan.training import trainer
+    from ms_gan import session
+    from ms_gan.runs import visualise
+    from ms_gan.runs.progress import Progress
 
-    state = build.build_training(config, subset.image_shape, subset.num_classes, {})
     size = min(config.data.batch_size, len(subset))
-    batches = data.Batches(subset, size, seed=config.seed)
-    for _ in range(config.train.steps):
-        train = config.train
-        outputs = trainer.update(state, batches, config.seed, train.d_steps, train.same_latents)
-        state.step += 1
-    if not np.isfinite([float(x.asnumpy()) for x in outputs[:2]]).all():
-        raise trainer.TrainingDiverged(f"the GAN diverged within {state.step} steps")
-    num = PER_CLASS * subset.num_classes
-    labels = sampling.class_labels(num, subset.num_classes)
-    z = sampling.latents(config.seed, num, state.latent_dim)
-    images = visualise.to_uint8(sampling.generate(state.shown(), z, labels))
-    return replace(subset, images=images, labels=labels)
+    config = replace(config, data=replace(config.data, batch_size=size))
+    with tempfile.TemporaryDirectory(prefix="ms_gan_augmentation_") as folder:
+        run = session.start(config, folder, dataset=subset, say=lambda line: None)
+        run.train(progress=Progress(run.steps, io.StringIO()))
+    images, labels = run.sampler.samples(config.seed, PER_CLASS * subset.num_classes)
+    return replace(subset, images=visualise.to_uint8(images), labels=labels)
 
 
 def train_classifier(real, generated, arm, seed, updates):
-    """A classifier of ms_gan.evaluation.classifier, trained with one arm of ARMS, in inference mode."""
+    """A classifier of the evaluation, trained with one arm of ARMS, in inference mode."""
     from mindspore import Tensor, nn
 
     from ms_gan import data
@@ -115,11 +110,12 @@ def train_classifier(real, generated, arm, seed, updates):
 
 def measure(out, settings, sizes, seeds, say):
     """Every accuracy that is missing in results.json of the folder `out`, saved one by one."""
+    from ms_gan import data
     from ms_gan.evaluation import classifier
     from ms_gan.system import files
 
     results = read(out, settings)
-    train, test = classifier.splits(settings["data"])
+    train, test = data.splits(settings["data"])
     for seed in seeds:
         for size in sizes:
             arms = results.setdefault(str(size), {})

@@ -51,11 +51,12 @@ def train(steps=3000, batch_size=1024, seed=0):
     """(D on GRID as probabilities, D's loss on 2 x 400,000 numbers that it has not seen)."""
     import ms_gan  # noqa: F401, I001  sets what MindSpore reads at import
     from mindspore import Tensor
+    from ms_gan.models.gan import Discriminator
+    from ms_gan.objectives.judge import Judge
+    from ms_gan.objectives.losses import non_saturating
     from ms_gan.system import runtime
     from ms_gan.training import cells
-    from ms_gan.objectives.losses import non_saturating
-    from ms_gan.models.gan import Discriminator
-    from ms_gan.training.optimizers import Adam
+    from ms_gan.training.optimizers import adam
     from ms_gan.training.schedules import RampSchedule
 
     runtime.set_mode("graph")
@@ -63,8 +64,9 @@ def train(steps=3000, batch_size=1024, seed=0):
     rng = np.random.default_rng(seed)
     discriminator = Discriminator(image_shape=(1, 1, 1), d_widths=(64, 64))
     lr = RampSchedule(5e-3, 1e-5, steps)
-    optimizer = Adam(discriminator.trainable_params(), lr=lr, beta1=0.9, beta2=0.999)
-    with_loss = cells.DiscriminatorWithLossCell(discriminator, non_saturating().discriminator)
+    optimizer = adam(discriminator.trainable_params(), lr=lr, beta1=0.9, beta2=0.999)
+    judge = Judge(discriminator, join=False)
+    with_loss = cells.DiscriminatorWithLossCell(judge, non_saturating())
     update = cells.TrainDiscriminatorCell(with_loss, optimizer)
     update.set_train()
     for _ in range(steps):

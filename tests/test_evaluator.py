@@ -10,48 +10,58 @@ import imageio.v3 as iio
 import numpy as np
 import pytest
 
-from mindspore import Parameter, Tensor, nn
+from mindspore import Parameter, Tensor
 
-from ms_gan import cli, data
-from ms_gan.evaluation import classifier, evaluator
+from ms_gan import build, cli, data
+from ms_gan.evaluation import classifier, evaluator, metrics, monitor
+from ms_gan.evaluation.evaluator import DISTANCE
 from ms_gan.runs import checkpoint, shipped, visualise
+from ms_gan.runs.sampling import Sampler
+from ms_gan.training import trainer
+from tests.tiny import NETS, randomise, recipe_file, refused_command, replay, state_of
 
-TINY = [
-    "data.batch_size=64", "model.latent_dim=8", "model.g_widths=[16,24]", "model.d_widths=[16]",
-    "train.epochs=null", "train.steps=2", "every.sample=0", "every.save=0", "runtime.device=CPU",
-]  # fmt: skip
+ASSET = shipped.ASSETS / shipped.CLASSIFIERS["mnist"]
 
 
-def train(folder, *words):
-    assert cli.main(["train", "--run-dir", str(folder), *TINY, *words]) == 0
+def train(folder, **sections):
+    """A run of two steps."""
+    folder.mkdir(parents=True)
+    recipe = recipe_file(folder.parent, train={"steps": 2}, every={"sample": 0}, **sections)
+    assert cli.main(["train", "--config", str(recipe), "--run-dir", str(folder)]) == 0
     return folder
 
 
 @pytest.fixture(scope="module")
 def net():
-    return classifier.load(classifier.ASSETS / classifier.SHIPPED["mnist"])[0]
+    return classifier.load(ASSET)[0]
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, mnist_root):
-    """A run of two steps on the real MNIST."""
+    """A run on the real MNIST."""
     folder = tmp_path_factory.mktemp("runs") / "tiny"
-    return train(folder, "-c", "gan_mnist", "data.name=mnist", f"data.root={mnist_root}")
+    return train(folder, data={"name": "mnist", "root": mnist_root, "batch_size": 64})
 
 
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory):
-    """A run of two steps on the embedded digits."""
-    folder = tmp_path_factory.mktemp("runs") / "digits"
-    return train(folder, "-c", "gan_mnist", "data.name=digits")
+    """A run on the embedded digits."""
+    return train(tmp_path_factory.mktemp("runs") / "digits")
 
 
-def refused(words, capsys):
-    capsys.readouterr()
-    assert cli.main(["evaluate", *map(str, words)]) == 2
-    error = capsys.readouterr().err
-    assert error.startswith("ms-gan: ") and error.count("\n") == 1
-    return error
+@pytest.fixture(scope="module")
+def unequal(tmp_path_factory):
+    """A conditional generator of the digits whose classes are far from equally frequent."""
+    shares = np.array([8, 1, 4, 1, 1, 1, 1, 1, 1, 1]) / 20
+    state = state_of((1, 28, 28), 10, batch=4, model={**NETS, "conditional": True})
+    randomise(state.generator, 3)
+    path = tmp_path_factory.mktemp("unequal") / "generator.ckpt"
+    trainer.save_generator(state, path, data="digits", class_shares=shares.tolist())
+    return path
+
+
+def refused(capsys, *words):
+    return refused_command(capsys, "evaluate", *words)
 
 
 # --- from end to end ----------------------------------------------------------------------------
@@ -81,8 +91,7 @@ def test_evaluate_a_run(run, evaluated):
         assert all(math.isfinite(value) for value in [*numbers, *part["shares"]])
         assert sum(part["shares"]) == pytest.approx(1)
     # after two steps there are no digits yet
-    distance = "frechet_classifier_distance"
-    assert generated[distance] > 10 * floor[distance]
+    assert generated[DISTANCE.key] > 10 * floor[DISTANCE.key]
     assert generated["coverage"] < floor["coverage"]
     assert floor["label_accuracy"] > 0.98 and floor["classes_seen"] == 10
     assert [path.name for path in run.glob("*evaluation*")] == [file.name]
@@ -109,17 +118,35 @@ def test_the_file_of_choice_and_a_training_checkpoint(run, evaluated, mnist_root
     ]
 
 
-def test_a_classifier_of_ones_own(digits, tmp_path, capsys):
-    """Data without a test split and a conditional generator, from training to the table."""
-    own = tmp_path / "own.ckpt"
-    words = ["train-classifier", "--data", "digits", "--epochs", "1", "--out", str(own)]
-    assert cli.main(words) == 0
-    conditional = train(tmp_path / "conditional", "-c", "cgan_mnist", "data.name=digits")
-    words = ["evaluate", str(conditional), "--classifier", str(own), "--num", "40"]
-    assert cli.main(words) == 0
+def test_every_number_is_of_the_images_that_generate_writes(unequal, tmp_path, capsys):
+    """With a classifier of one's own, and data without a test split."""
+    own, out = tmp_path / "own.ckpt", tmp_path / "numbers.json"
+    words = ["train-classifier", "--data", "digits", "--epochs", "1", "--out", own]
+    assert cli.main([str(word) for word in words]) == 0
+    same = ["--num", 70, "--seed", 5, "--out"]
+    for command in (
+        ["generate", unequal, *same, tmp_path, "--format", "npy"],
+        ["evaluate", unequal, *same, out, "--classifier", own],
+    ):
+        assert cli.main([str(word) for word in command]) == 0
     assert "labels obeyed" in capsys.readouterr().out
-    result = json.loads((conditional / "generator.evaluation.json").read_text())
-    assert 0 <= result["generated"]["label_accuracy"] <= 1 and result["test_images"] == 300
+    result = json.loads(out.read_text())
+    assert result["num"] == 70 and result["test_images"] == 300
+    generated, images = result["generated"], np.load(tmp_path / "samples.npy")
+
+    train, test = data.splits("digits")
+    found = classifier.predict(classifier.load(own)[0], images)[1].argmax(axis=1)
+    assert generated["shares"] == (np.bincount(found, minlength=10) / 70).tolist()
+    labels = build.load_sampler(unequal).labels(70)
+    assert (np.bincount(labels)[:3] == [28, 4, 14]).all()  # of the checkpoint's shares
+    assert generated["label_accuracy"] == np.mean(found == labels)
+    known, unseen, samples = (
+        x.reshape(len(x), -1) for x in map(data.to_float, (train.images, test.images, images))
+    )
+    distances = metrics.nearest(known, samples)[1]
+    assert generated["nearest_distance"] == np.median(distances)
+    limit = np.quantile(metrics.nearest(known, unseen)[1], 0.01)
+    assert generated["nearest_share"] == np.mean(distances < limit)
 
 
 # --- the numbers --------------------------------------------------------------------------------
@@ -134,62 +161,68 @@ def test_real_images_are_at_the_floor(net, mnist_root):
         evaluator.measure(reference, *classifier.predict(net, train.images[first::30]), shares)
         for first in (0, 15)
     )
-    distance = "frechet_classifier_distance"
-    assert one[distance] == pytest.approx(other[distance], rel=0.5)
+    assert one[DISTANCE.key] == pytest.approx(other[DISTANCE.key], rel=0.5)
     for key in ("precision", "recall", "coverage"):
         assert one[key] > 0.85 and one[key] == pytest.approx(other[key], abs=0.04)
     assert one["density"] == pytest.approx(1, abs=0.15)
     assert one["classes_seen"] == 10 and one["class_kl"] < 0.01 and one["classifier_score"] > 9.5
     noise = np.random.default_rng(0).uniform(-1, 1, (2000, 1, 28, 28)).astype(np.float32)
     bad = evaluator.measure(reference, *classifier.predict(net, noise), shares)
-    assert bad[distance] > 30 * one[distance] and bad["coverage"] < 0.1
+    assert bad[DISTANCE.key] > 30 * one[DISTANCE.key] and bad["coverage"] < 0.1
 
 
-def test_samples_do_not_depend_on_the_chunks(net, digits, monkeypatch):
-    from ms_gan import build
+class InSmallChunks(Sampler):
+    def chunks(self, seed, num, label=None, *, size=64):
+        return super().chunks(seed, num, label, size=size)
 
-    generator, latent_dim, _ = build.load_generator(digits / "generator.ckpt")
-    options = {"labels": None, "num": 150, "seed": 3}
-    whole = evaluator.sampled_features(generator, latent_dim, net, **options)
-    monkeypatch.setattr(evaluator, "CHUNK", 64)
-    for a, b in zip(
-        whole, evaluator.sampled_features(generator, latent_dim, net, **options), strict=True
-    ):
-        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+def test_samples_do_not_depend_on_the_chunks(net, unequal):
+    real = evaluator.RealImages(net, *data.splits("digits"), num=150)
+    sampler = build.load_sampler(unequal)
+    small = InSmallChunks(sampler.net, sampler.image_shape, sampler.meta)
+    assert len(list(small.chunks(3, 150))) == 3 and len(list(sampler.chunks(3, 150))) == 1
+    whole, parts = (real.compare(one, seed=3) for one in (sampler, small))
+    assert whole.pop("shares") == parts.pop("shares")
+    assert parts == pytest.approx(whole, rel=1e-3, abs=1e-5)
+
+
+def test_evaluation_monitor_and_search_for_copies_see_the_same_images(net, unequal):
+    """Those of `Sampler.samples`, classes as frequent as the checkpoint says."""
+    sampler = build.load_sampler(unequal)
+    images, labels = sampler.samples(5, 150)
+    train, test = data.splits("digits")
+    found = evaluator.memorisation(sampler, train, test, num=150, seed=5)
+    assert found.samples.tobytes() == images.tobytes()
+    real = evaluator.RealImages(net, train, test, num=150, host=True)
+    features, probabilities = classifier.predict(net, images, host=True)
+    expected = evaluator.measure(real.features, features, probabilities, train.class_shares)
+    expected["label_accuracy"] = np.mean(probabilities.argmax(axis=1) == labels)
+    assert real.compare(sampler, seed=5) == expected
+    watch = monitor.Monitor(net, train, test, seed=5, num=150)
+    seen = watch.measure(1, sampler, {"real_score": 0.0, "fake_score": 0.0})
+    logged = monitor.logged(watch.real._measure((features, probabilities), labels))
+    assert logged.items() <= seen.items()
 
 
 # --- copies -------------------------------------------------------------------------------------
 
 
-class Replay(nn.Cell):
-    """A generator that shows the images that it was given, whatever its latents are."""
-
-    num_classes = 0
-
-    def __init__(self, images):
-        super().__init__()
-        self.images = Parameter(Tensor(images), name="images")
-
-    def construct(self, z):
-        return self.images + 0 * z.sum()
-
-
 def test_a_generator_that_copies_is_found(rng):
-    train, test = classifier.splits("digits")
+    train, test = data.splits("digits")
     copies = data.to_float(train.images[100:164])
-    found = evaluator.memorisation(Replay(copies), 4, train, test, num=64, seed=0)
+    found = evaluator.memorisation(replay(copies), train, test, num=64, seed=0)
     assert (found.distances == 0).all() and (found.nearest == copies).all()
     generated, real = found.numbers()
     assert generated == {"nearest_distance": 0, "nearest_share": 1}
     assert real["nearest_distance"] > 1 and real["nearest_share"] == pytest.approx(0.01, abs=0.004)
     # test images are as near as test images
     unseen = data.to_float(test.images[:64])
-    generated = evaluator.memorisation(Replay(unseen), 4, train, test, num=64, seed=0).numbers()[0]
+    generated = evaluator.memorisation(replay(unseen), train, test, num=64, seed=0).numbers()[0]
     assert generated["nearest_distance"] == pytest.approx(real["nearest_distance"], rel=0.1)
     assert generated["nearest_share"] < 0.1
     # noise is far from everything
     noise = rng.uniform(-1, 1, copies.shape).astype(np.float32)
-    found = evaluator.memorisation(Replay(noise), 4, train, test, num=64, seed=0)
+    found = evaluator.memorisation(replay(noise), train, test, num=64, seed=0)
     assert found.numbers()[0]["nearest_share"] == 0
 
 
@@ -205,15 +238,14 @@ def test_the_picture_begins_with_the_nearest():
 
 
 def test_the_embedded_digits_have_no_shipped_classifier(digits, capsys):
-    error = refused([digits], capsys)
+    error = refused(capsys, digits)
     assert "was trained on digits, for which no classifier is shipped" in error
     assert "train-classifier --data digits" in error
     assert not list(digits.glob("*evaluation*"))
 
 
 def test_a_classifier_of_other_data(digits, capsys):
-    asset = classifier.ASSETS / classifier.SHIPPED["mnist"]
-    error = refused([digits, "--classifier", asset], capsys)
+    error = refused(capsys, digits, "--classifier", ASSET)
     assert "is a classifier of mnist" in error and "was trained on digits" in error
 
 
@@ -223,35 +255,35 @@ def test_data_that_the_checkpoint_does_not_name(digits, tmp_path, capsys):
     del meta["data"]
     path = tmp_path / "unknown.ckpt"
     checkpoint.save(path, [Parameter(Tensor(v), name=k) for k, v in arrays.items()], meta)
-    assert "does not say what it was trained on; say it with --data" in refused([path], capsys)
+    assert "does not say what it was trained on; say it with --data" in refused(capsys, path)
 
 
 def test_images_of_another_size(tmp_path, capsys):
-    folder = train(tmp_path / "small", "data.name=digits", "data.size=20")
-    error = refused([folder, "--data", "mnist"], capsys)
+    state = state_of((1, 20, 20), batch=4)
+    trainer.save_generator(state, tmp_path / "small.ckpt", data="digits")
+    error = refused(capsys, tmp_path / "small.ckpt", "--data", "mnist")
     assert "makes images [1, 20, 20], but mnist_classifier.ckpt takes [1, 28, 28]" in error
 
 
 def test_too_few_samples(run, mnist_root, capsys):
-    error = refused([run, "--num", "5", "--data-root", mnist_root], capsys)
+    error = refused(capsys, run, "--num", 5, "--data-root", mnist_root)
     assert "5 images cannot be compared" in error
 
 
 def test_no_such_checkpoint_and_bad_targets(digits, tmp_path, capsys):
-    assert "not a folder that can be written to" in refused([tmp_path / "no" / "x.ckpt"], capsys)
-    assert "no such file" in refused([tmp_path], capsys)
-    assert "ends in .json" in refused([digits, "--out", tmp_path / "x.txt"], capsys)
+    assert "not a folder that can be written to" in refused(capsys, tmp_path / "no" / "x.ckpt")
+    assert "no such file" in refused(capsys, tmp_path)
+    assert "ends in .json" in refused(capsys, digits, "--out", tmp_path / "x.txt")
 
 
 def test_a_damaged_shipped_classifier(run, tmp_path, capsys, monkeypatch):
-    for module in (classifier, shipped):
-        monkeypatch.setattr(module, "ASSETS", tmp_path.resolve())
-    for source in (classifier.SHIPPED["mnist"], "SHA256SUMS"):
-        shutil.copy(cli.console.ROOT / "ms_gan" / "assets" / source, tmp_path)
-    with open(tmp_path / classifier.SHIPPED["mnist"], "r+b") as file:
+    monkeypatch.setattr(shipped, "ASSETS", tmp_path.resolve())
+    for source in (ASSET, ASSET.with_name("SHA256SUMS")):
+        shutil.copy(source, tmp_path)
+    with open(tmp_path / ASSET.name, "r+b") as file:
         file.seek(1000)
         file.write(b"\xff\x00\xff")
-    assert "damaged" in refused([run], capsys)
+    assert "damaged" in refused(capsys, run)
 
 
 def test_a_shipped_generator_is_evaluated_into_the_current_folder(

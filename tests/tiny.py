@@ -74,6 +74,37 @@ def refused(kind, function, *args, **kwargs):
     return message
 
 
+def refused_command(capsys, *words):
+    """The one line with which `ms-gan …` refuses, after which it ends with 2."""
+    from ms_gan import cli
+
+    capsys.readouterr()
+    assert cli.main([str(word) for word in words]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("ms-gan: ") and error.count("\n") == 1
+    return error
+
+
+def replay(images, **meta):
+    """A Sampler that shows the 64 images that it was given, whatever its latents are."""
+    from mindspore import Parameter, Tensor, nn
+
+    from ms_gan.runs.sampling import BATCH, Sampler
+
+    class Replay(nn.Cell):
+        latent_dim, num_classes = 4, 0
+
+        def __init__(self):
+            super().__init__()
+            self.images = Parameter(Tensor(images), name="images")
+
+        def construct(self, z):
+            return self.images + 0 * z.sum()
+
+    assert len(images) == BATCH
+    return Sampler(Replay(), images.shape[1:], meta)
+
+
 def start(*words, cwd=None, **environment):
     """`ms-gan …` as a process of its own."""
     env = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **environment}
