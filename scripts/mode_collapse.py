@@ -11,6 +11,7 @@ of any centre, 0.989 for the data.
 
 import argparse
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -45,16 +46,50 @@ def count(points):
     return int((inside.mean(axis=0) >= MIN_SHARE).sum()), float(inside.any(axis=1).mean())
 
 
+class Feed:
+    """Points of the ring and latents; asked step by step, the same for every combination."""
+
+    def __init__(self, seed, latent_dim):
+        self.rng, self.latent_dim = np.random.default_rng(seed), latent_dim
+
+    def at(self, step):
+        from mindspore import Tensor
+
+        z = self.rng.standard_normal((BATCH, self.latent_dim)).astype(np.float32)
+        return Tensor(data(self.rng, BATCH)), Tensor(z), None, None
+
+
+class Modes:
+    """What measures while training: the captured modes and the quality of fixed latents."""
+
+    improved = False
+
+    def __init__(self, seed, latent_dim):
+        watch = np.random.default_rng([seed, 1])
+        self.z = watch.standard_normal((NUM_SAMPLES, latent_dim)).astype(np.float32)
+        self.history = []
+
+    def measure(self, step, sampler, row):
+        from ms_gan.runs import sampling
+
+        images = sampling.generate(sampler.net, self.z, batch_size=NUM_SAMPLES)
+        self.points = images.reshape(-1, 2)
+        modes, quality = count(self.points)
+        self.history.append((step, modes, quality))
+        return {"modes": modes, "quality": quality, "floor": NUM_MODES}
+
+
 def train(name, seed=0, steps=4000, lr_d=LR_D):
     """(samples [NUM_SAMPLES, 2] at the end, [(step, modes, quality)]) of one combination."""
     import ms_gan  # noqa: F401, I001  sets what MindSpore reads at import
     from ms_gan.system import runtime
 
     runtime.limit_instruction_set(convolutions=False)
-    from mindspore import Tensor
-
     from ms_gan import build
-    from ms_gan.recipe.schema import Config, Data, Optimizer, Part, Train
+    from ms_gan.recipe.schema import Config, Data, Every, Optimizer, Part, Train
+    from ms_gan.runs.headline import Headline
+    from ms_gan.runs.run_dir import RunDir
+    from ms_gan.training import trainer
 
     loss, penalty, pack = COMBINATIONS[name]
     config = Config(
@@ -66,19 +101,21 @@ def train(name, seed=0, steps=4000, lr_d=LR_D):
         regularizer=penalty and Part(penalty[0], {"weight": penalty[1]}),
         optimizer=Optimizer(lr_d=lr_d, lr_g=LR_G),
         train=Train(steps=steps, pack=pack),
+        every=Every(log=0, sample=0, save=0, evaluate=EVERY),
     )
     runtime.set_mode("graph")
     state = build.build_training(config, (2, 1, 1), 0, {})
-    rng, watch = np.random.default_rng(seed), np.random.default_rng([seed, 1])
-    fixed = Tensor(watch.standard_normal((NUM_SAMPLES, state.latent_dim)).astype(np.float32))
-    history = []
-    for step in range(1, steps + 1):  # the same batches for every combination
-        z = rng.standard_normal((BATCH, state.latent_dim)).astype(np.float32)
-        state.update(Tensor(data(rng, BATCH)), Tensor(z))
-        if step % EVERY == 0 or step == steps:
-            points = state.generator(fixed).asnumpy().reshape(-1, 2)
-            history.append((step, *count(points)))
-    return points, history
+    modes = Modes(seed, state.sampler.latent_dim)
+    with tempfile.TemporaryDirectory(prefix="ms_gan_ring_") as folder:
+        run = RunDir(folder)
+        with run.open(config):
+            trainer.train(
+                state, Feed(seed, state.sampler.latent_dim), run, steps=steps, every=config.every,
+                gallery=lambda sampler: np.zeros((2, 2), np.uint8),
+                headline=Headline("modes", "captured modes", "modes", smaller=False),
+                show=lambda *values, last: None, quality=modes,
+            )  # fmt: skip
+    return modes.points, modes.history
 
 
 def table(results, seeds):
