@@ -60,6 +60,19 @@ def unequal(tmp_path_factory):
     return path
 
 
+@pytest.fixture(scope="module")
+def own(tmp_path_factory):
+    """A classifier of the digits, after one epoch."""
+    file = tmp_path_factory.mktemp("classifier") / "own.ckpt"
+    words = ["train-classifier", "--data", "digits", "--epochs", "1", "--out", str(file)]
+    assert cli.main(words) == 0
+    return file
+
+
+def evaluate(*words):
+    assert cli.main(["evaluate", *map(str, words)]) == 0
+
+
 def refused(capsys, *words):
     return refused_command(capsys, "evaluate", *words)
 
@@ -71,7 +84,7 @@ def refused(capsys, *words):
 def evaluated(run, mnist_root):
     """What is printed and written for the run."""
     with contextlib.redirect_stdout(io.StringIO()) as out:
-        assert cli.main(["evaluate", str(run), "--num", "200", "--data-root", mnist_root]) == 0
+        evaluate(run, "--num", 200, "--data-root", mnist_root)
     return out.getvalue(), json.loads((run / "generator.evaluation.json").read_text())
 
 
@@ -102,48 +115,43 @@ def test_evaluate_a_run(run, evaluated):
     assert picture.shape == (8 * 64 + 8, 6 * 120 + 8) and picture.std() > 10
 
 
-def test_the_file_of_choice_and_a_training_checkpoint(run, evaluated, mnist_root, tmp_path):
+def test_the_file_of_choice_and_a_training_checkpoint(digits, own, tmp_path):
     """The same generator, the same numbers; nothing else is written."""
-    out = tmp_path / "numbers.json"
-    step = run / "checkpoints" / "step_0000002.ckpt"
-    words = ["--num", "200", "--data-root", mnist_root, "--out", str(out)]
-    assert cli.main(["evaluate", str(step), *words]) == 0
-    one, other = json.loads(out.read_text()), evaluated[1]
+    step, results = digits / "checkpoints" / "step_0000002.ckpt", []
+    for checkpoint_file, name in ((digits, "one"), (step, "numbers")):
+        out = tmp_path / name / f"{name}.json"
+        out.parent.mkdir()
+        evaluate(checkpoint_file, "--num", 100, "--classifier", own, "--out", out)
+        results.append(json.loads(out.read_text()))
+    one, other = results
     assert one["generated"] == other["generated"] and one["floor"] == other["floor"]
     assert one["checkpoint"]["sha256"] != other["checkpoint"]["sha256"]
     assert [path.name for path in step.parent.iterdir()] == [step.name]
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
+    assert sorted(path.name for path in out.parent.iterdir()) == [
         "numbers.json",
         "numbers.nearest.png",
     ]
 
 
-def test_every_number_is_of_the_images_that_generate_writes(unequal, tmp_path, capsys):
+def test_every_number_is_of_the_images_that_generate_writes(unequal, own, tmp_path, capsys):
     """With a classifier of one's own, and data without a test split."""
-    own, out = tmp_path / "own.ckpt", tmp_path / "numbers.json"
-    words = ["train-classifier", "--data", "digits", "--epochs", "1", "--out", own]
-    assert cli.main([str(word) for word in words]) == 0
-    same = ["--num", 70, "--seed", 5, "--out"]
-    for command in (
-        ["generate", unequal, *same, tmp_path, "--format", "npy"],
-        ["evaluate", unequal, *same, out, "--classifier", own],
-    ):
-        assert cli.main([str(word) for word in command]) == 0
+    out, same = tmp_path / "numbers.json", ["--num", "80", "--seed", "5", "--out"]
+    words = ["generate", str(unequal), *same, str(tmp_path), "--format", "npy"]
+    assert cli.main(words) == 0
+    evaluate(unequal, *same, out, "--classifier", own)
     assert "labels obeyed" in capsys.readouterr().out
     result = json.loads(out.read_text())
-    assert result["num"] == 70 and result["test_images"] == 300
+    assert result["num"] == 80 and result["test_images"] == 300
     generated, images = result["generated"], np.load(tmp_path / "samples.npy")
 
     train, test = data.splits("digits")
     found = classifier.predict(classifier.load(own)[0], images)[1].argmax(axis=1)
-    assert generated["shares"] == (np.bincount(found, minlength=10) / 70).tolist()
-    labels = build.load_sampler(unequal).labels(70)
-    assert (np.bincount(labels)[:3] == [28, 4, 14]).all()  # of the checkpoint's shares
+    assert generated["shares"] == (np.bincount(found, minlength=10) / 80).tolist()
+    labels = build.load_sampler(unequal).labels(80)
+    assert (np.bincount(labels)[:3] == [32, 4, 16]).all()  # of the checkpoint's shares
     assert generated["label_accuracy"] == np.mean(found == labels)
-    known, unseen, samples = (
-        x.reshape(len(x), -1) for x in map(data.to_float, (train.images, test.images, images))
-    )
-    distances = metrics.nearest(known, samples)[1]
+    known, unseen = (data.to_float(part.images).reshape(len(part), -1) for part in (train, test))
+    distances = metrics.nearest(known, images.reshape(80, -1))[1]
     assert generated["nearest_distance"] == np.median(distances)
     limit = np.quantile(metrics.nearest(known, unseen)[1], 0.01)
     assert generated["nearest_share"] == np.mean(distances < limit)
@@ -287,11 +295,11 @@ def test_a_damaged_shipped_classifier(run, tmp_path, capsys, monkeypatch):
 
 
 def test_a_shipped_generator_is_evaluated_into_the_current_folder(
-    mnist_root, tmp_path, monkeypatch, capsys
+    own, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.chdir(tmp_path)
-    words = ["--pretrained", "mnist-tutorial", "--num", "100", "--data-root", mnist_root]
-    assert cli.main(["evaluate", *words]) == 0
+    words = ["--num", 100, "--data", "digits", "--classifier", own]
+    evaluate("--pretrained", "mnist-tutorial", *words)
     name = "mnist_tutorial_generator"
     files = sorted(path.name for path in tmp_path.iterdir())
     assert files == [f"{name}.evaluation.json", f"{name}.nearest.png"]

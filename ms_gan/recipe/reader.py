@@ -231,7 +231,8 @@ def _plain(value: Any) -> Any:
     if not dataclasses.is_dataclass(value):
         return value
     tree = {item.name: _plain(getattr(value, item.name)) for item in dataclasses.fields(value)}
-    return {**tree, **tree.pop("options", {})}
+    options = tree.pop("options", {})
+    return {**tree, **options}
 
 
 def dump(config: Config) -> str:
