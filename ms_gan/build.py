@@ -248,7 +248,7 @@ def load_sampler(path: str | Path, *, averaged: bool = True) -> Sampler:
         ) from None
     try:
         net = build_net(reader.from_dict(tree), "generator", shape, num_classes)
-    except ConfigError as error:
+    except (ConfigError, TypeError) as error:  # a shape may be anything, too
         raise checkpoint.CheckpointError(
             f"{path}: its recipe cannot be built here ({error}); it may come from a newer version"
         ) from error

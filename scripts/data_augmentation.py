@@ -75,7 +75,8 @@ def generate(subset, config):
     with tempfile.TemporaryDirectory(prefix="ms_gan_augmentation_") as folder:
         run = session.start(config, folder, dataset=subset, say=lambda line: None)
         run.train(progress=Progress(run.steps, io.StringIO()))
-    images, labels = run.sampler.samples(config.seed, PER_CLASS * subset.num_classes)
+    sampler = replace(run.sampler, meta={})  # which says no shares, so classes take turns
+    images, labels = sampler.samples(config.seed, PER_CLASS * subset.num_classes)
     return replace(subset, images=visualise.to_uint8(images), labels=labels)
 
 

@@ -12,7 +12,7 @@ import ms_gan  # noqa: F401
 # here on the choice of ms_gan counts as the user's, so a fully connected recipe does not lift it.
 os.environ.pop("MS_GAN_SET_ISA", None)
 
-from tests.tiny import ROOT  # noqa: E402
+from tests.tiny import ROOT, recipe_file, run  # noqa: E402
 
 
 @pytest.fixture(params=["graph", "pynative"])
@@ -46,3 +46,15 @@ def mnist_root():
         if place and list(Path(place).rglob("train-images*idx3-ubyte*")):
             return str(place)
     pytest.skip("REAL MNIST NOT FOUND: set MS_GAN_DATA to the folder that holds it")
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory):
+    """The folder of a finished run: RECIPE's 12 steps by the command, uninterrupted.
+
+    Tests that change it take a copy (tiny.copy_run).
+    """
+    folder = tmp_path_factory.mktemp("trained")
+    code, _, err = run("train", "--config", recipe_file(folder), "--run-dir", folder / "run")
+    assert code == 0, err
+    return folder / "run"

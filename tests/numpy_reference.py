@@ -19,7 +19,10 @@ def softplus(x):
 
 
 class NumpyGan:
-    """Weights by the package's names; `step` does one D update, then one G update."""
+    """Weights by the package's names; `step` does one D update, then one G update.
+
+    real is [N, pixels], z [N, latent], both float64; losses are scalars, scores [N].
+    """
 
     def __init__(self, weights, lr=2e-4, beta1=0.5, beta2=0.999, eps=1e-8):
         self.w = {k: v.astype(np.float64) for k, v in weights.items()}
@@ -113,18 +116,35 @@ class NumpyGan:
             self.v[k] = self.beta2 * self.v[k] + (1 - self.beta2) * g * g
             self.w[k] -= lr * self.m[k] / (np.sqrt(self.v[k]) + self.eps)
 
-    def step(self, real, z):
-        """real [N, 784], z [N, latent]; returns loss_d, loss_g."""
+    def update_d(self, real, z):
+        """loss_d, real_scores, fake_scores before the update; the generator runs on z."""
         n = len(real)
-        fake, g_tape = self.generator(z)
+        fake, _ = self.generator(z)
         real_scores, real_tape = self.discriminator(real)
         fake_scores, fake_tape = self.discriminator(fake)
-        loss_d = softplus(-real_scores).mean() + softplus(fake_scores).mean()
         grads, _ = self.discriminator_backward(real_tape, -sigmoid(-real_scores) / n)
         others, _ = self.discriminator_backward(fake_tape, sigmoid(fake_scores) / n)
         self.adam("discriminator", {k: grads[k] + others[k] for k in grads})
-        scores, tape = self.discriminator(fake)  # the new D
-        loss_g = softplus(-scores).mean()
-        _, images_grad = self.discriminator_backward(tape, -sigmoid(-scores) / n)
-        self.adam("generator", self.generator_backward(g_tape, images_grad))
-        return loss_d, loss_g
+        return (
+            softplus(-real_scores).mean() + softplus(fake_scores).mean(),
+            real_scores,
+            fake_scores,
+        )
+
+    def loss_g(self, fake):
+        """The adversarial loss of images, and its gradient in them."""
+        scores, tape = self.discriminator(fake)
+        _, images_grad = self.discriminator_backward(tape, -sigmoid(-scores) / len(fake))
+        return softplus(-scores).mean(), images_grad
+
+    def update_g(self, z, update_statistics=True):
+        """loss_g before the update."""
+        fake, tape = self.generator(z, update_statistics)
+        loss, images_grad = self.loss_g(fake)
+        self.adam("generator", self.generator_backward(tape, images_grad))
+        return loss
+
+    def step(self, real, z):
+        """loss_d, loss_g; both updates share a forward pass of the generator."""
+        loss_d, *_ = self.update_d(real, z)
+        return loss_d, self.update_g(z, update_statistics=False)

@@ -2,36 +2,32 @@
 
 import numpy as np
 import pytest
-from test_regularizers import (
-    TOLERANCE,
-    Linear,
-    Tail,
-    differentiate,
-    finite_differences,
-    randomise,
-    relative_error,
-)
 
 import mindspore as ms
 from mindspore import Tensor, nn
 
 from ms_gan import build
 from ms_gan.data import Batches, load
-from ms_gan.objectives.augmentations import Augmented, DiffAugment
+from ms_gan.objectives.augmentations import DiffAugment
+from ms_gan.objectives.judge import Judge
 from ms_gan.objectives.penalties import R1, R1R2
-from ms_gan.recipe import reader
 from ms_gan.recipe.schema import ConfigError
-from ms_gan.runs import checkpoint, sampling
-from ms_gan.training import trainer
+from ms_gan.runs import checkpoint
+from ms_gan.training.feed import Feed
+from tests import tiny
+from tests.derivatives import (
+    TOLERANCE,
+    Linear,
+    differentiate,
+    finite_differences,
+    in_one,
+    relative_error,
+    smooth,
+)
+from tests.tiny import values
 
 N, LATENT, SHAPE = 8, 6, (1, 8, 8)
-RECIPE = {
-    "name": "test",
-    "data": {"name": "digits", "size": 8, "batch_size": N},
-    "model": {"name": "gan", "latent_dim": LATENT, "g_widths": [12, 16], "d_widths": [20]},
-    "augment": "diff_augment",
-    "train": {"steps": 4, "ema_decay": 0.9},
-}
+MODEL = {"name": "gan", "latent_dim": LATENT, "g_widths": [12, 16], "d_widths": [20]}
 
 
 def by_hand(x, draw, translation=0.125, cutout=0.5, fill=-1.0):
@@ -113,31 +109,30 @@ def test_the_gradient_goes_back_where_the_pixel_came_from(rng):
 
 
 def test_r1_of_a_linear_judge_has_the_closed_form(rng):
-    """weight/2 * mean ||T' w||^2: D's slope counts only where the image is seen."""
+    """1/2 mean ||T' w||^2: D's slope counts only where the image is seen."""
     w = rng.standard_normal(SHAPE).astype(np.float32)
     draw = draws(rng, N)
     real = Tensor(rng.uniform(-1, 1, (N, *SHAPE)).astype(np.float32))
-    penalty = R1(Augmented(Linear(w), DiffAugment(image_shape=SHAPE)), weight=3.0)
+    penalty = R1(Judge(Linear(w), augment=DiffAugment(image_shape=SHAPE)))
     visible = by_hand(np.ones((N, *SHAPE), np.float32), draw, fill=0.0)
-    expected = 1.5 * ((visible * w) ** 2).sum(axis=(1, 2, 3)).mean()
+    expected = 0.5 * ((visible * w) ** 2).sum(axis=(1, 2, 3)).mean()
     value = penalty(real, real, (None, Tensor(draw))).asnumpy()
     assert float(value) == pytest.approx(expected, rel=1e-5)
-    assert expected < 0.95 * 1.5 * (w**2).sum()
+    assert expected < 0.95 * 0.5 * (w**2).sum()
 
 
 def test_second_order_gradients_through_the_augmentation(rng):
     shape = (1, 4, 4)
-    network = randomise(Tail([nn.Flatten(), nn.Dense(16, 4), nn.Tanh()], 4), seed=3)
+    network = smooth(3)
     augment = DiffAugment(image_shape=shape, translation=0.25, cutout=0.3)
-    penalty = R1R2(Augmented(network, augment), weight=2.0)
+    penalty = R1R2(Judge(network, augment=augment))
     real, fake = (Tensor(rng.normal(size=(3, *shape)), ms.float32) for _ in range(2))
     draw = Tensor(np.array([[0.9, 0.5, 0, 0], [0.2, 0.9, 0.5, 0.6], [0.5, 0.5, 1, 1]]), ms.float32)
     inputs = (real, fake, (None, draw))
     gradients, numeric = differentiate(penalty, inputs), finite_differences(penalty, inputs)
-    joined = [np.concatenate([g.ravel() for g in x.values()]) for x in (gradients, numeric)]
-    assert relative_error(*joined) < TOLERANCE
-    without = differentiate(R1R2(network, weight=2.0), (real, fake))
-    assert relative_error(np.concatenate([g.ravel() for g in without.values()]), joined[1]) > 0.1
+    assert relative_error(in_one(gradients), in_one(numeric)) < TOLERANCE
+    without = differentiate(R1R2(network), (real, fake))
+    assert relative_error(in_one(without), in_one(numeric)) > 0.1
 
 
 # --- in the adversarial step --------------------------------------------------------------------
@@ -148,17 +143,13 @@ def digits():
     return load("digits", size=8)
 
 
-def state_of(num_classes=0, **sections):
-    config = reader.from_dict({**RECIPE, **sections})
-    return build.build_training(config, SHAPE, num_classes, {})
-
-
-def values(state):
-    return {p.name: p.asnumpy().copy() for p in state.parameters}
+def state_of(num_classes=0, *, shape=SHAPE, **sections):
+    defaults = {"model": MODEL, "augment": "diff_augment", "train": {"ema_decay": 0.9}}
+    return tiny.state_of(shape, num_classes, batch=N, **{**defaults, **sections})
 
 
 def discriminator(state):
-    return state.update.train_d.network.discriminator.judge
+    return state.update.train_d.network.judge.discriminator
 
 
 def inputs(rng, parts=1):
@@ -174,7 +165,7 @@ def softplus(x):
 @pytest.mark.parametrize("d_steps", [1, 2])
 def test_d_and_g_see_augmented_images_and_nothing_else(d_steps, rng):
     """Losses and scores from images that NumPy transformed, judged by D before and after."""
-    train = {"steps": 4, "d_steps": d_steps}
+    train = {"d_steps": d_steps}
     state, twin = state_of(train=train), state_of(train=train)
     real, z, draw = inputs(rng, d_steps)
     last = slice((d_steps - 1) * N, None)
@@ -185,7 +176,7 @@ def test_d_and_g_see_augmented_images_and_nothing_else(d_steps, rng):
     fake = twin.generator(Tensor(z[last])).asnumpy()
     seen = [Tensor(by_hand(x, draw[last])) for x in (real[last], fake)]
     expected = [discriminator(twin)(x).asnumpy() for x in seen]
-    loss_d, loss_g, *scores = state.update(Tensor(real), Tensor(z), None, None, Tensor(draw))
+    loss_d, loss_g, *scores = state.update(Tensor(real), Tensor(z), None, Tensor(draw))
     for got, wanted in zip(scores, expected, strict=True):
         np.testing.assert_allclose(got.asnumpy(), wanted, rtol=1e-4, atol=1e-5)
     wanted_d = softplus(-expected[0]).mean() + softplus(expected[1]).mean()
@@ -200,9 +191,9 @@ def test_d_and_g_see_augmented_images_and_nothing_else(d_steps, rng):
     "sections",
     [
         {"loss": "wasserstein", "regularizer": "gradient_penalty"},
-        {"train": {"steps": 4, "pack": 2}, "regularizer": "r1"},
+        {"train": {"pack": 2}, "regularizer": "r1"},
         {"runtime": {"mode": "pynative"}},
-        {"model": {**RECIPE["model"], "conditional": True}, "loss": "relativistic"},
+        {"model": {**MODEL, "conditional": True}, "loss": "relativistic"},
     ],
     ids=["gradient_penalty", "pack and r1", "pynative", "conditional"],
 )
@@ -211,11 +202,11 @@ def test_it_goes_with_every_part(sections, digits):
 
     runtime.set_mode(sections.get("runtime", {}).get("mode", "graph"))
     try:
-        state = state_of(num_classes=10, **sections)
+        state = state_of(10, **sections)
+        feed = Feed(Batches(digits, N, seed=0), state.rows, seed=0)
         before = values(state)
-        for _ in range(2):
-            outputs = trainer.update(state, Batches(digits, N, seed=0), 0, 1, True)
-            state.step += 1
+        for step in range(2):
+            outputs = state.update(*feed.at(step))
     finally:
         runtime.set_mode("graph")
     assert all(np.isfinite(x.asnumpy()).all() for x in outputs)
@@ -227,35 +218,27 @@ def test_it_goes_with_every_part(sections, digits):
 
 def test_continuing_is_exact(digits, tmp_path):
     """Four steps = two steps, a file, another state, two steps: bit for bit."""
-    batches = Batches(digits, N, seed=0)
 
     def run(state, until):
+        feed = Feed(Batches(digits, N, seed=0), state.rows, seed=5)
         while state.step < until:
-            trainer.update(state, batches, 5, 1, True)
+            state.update(*feed.at(state.step))
             state.step += 1
         return state
 
     first = run(state_of(), 2)
-    checkpoint.save(tmp_path / "half.ckpt", first.parameters, {**first.meta, "step": 2})
+    checkpoint.save(tmp_path / "half.ckpt", first.parameters, first.meta)
     whole = values(run(first, 4))
     second = state_of(seed=9)
     build.load_training(tmp_path / "half.ckpt", second)
     continued = values(run(second, 4))
-    assert whole.keys() == continued.keys()
-    for name in whole:
-        assert whole[name].tobytes() == continued[name].tobytes(), name
+    tiny.assert_same_bits(whole, continued)
     assert all(not name.startswith("augment") for name in whole), "it owns no parameter"
 
 
-def test_other_recipes_keep_their_random_numbers():
-    z, uniform, none = sampling.training_noise(3, 7, 16, 5)
-    again = sampling.training_noise(3, 7, 16, 5, 4)
-    assert (z == again[0]).all() and (uniform == again[1]).all()
-    assert none.shape == (16, 0) and again[2].shape == (16, 4) and again[2].dtype == np.float32
-    rng = np.random.default_rng([3, sampling.TRAINING, 7])  # as before there was an augmentation
-    assert (z == rng.standard_normal((16, 5), np.float32)).all()
-    assert (uniform == rng.random(16, np.float32)).all()
-    assert state_of(augment=None).draws == 0
+def test_only_a_recipe_that_names_it_draws_its_numbers():
+    assert sum(state_of().rows.numbers) == DiffAugment.numbers
+    assert sum(state_of(augment=None).rows.numbers) == 0
 
 
 @pytest.mark.parametrize(
@@ -272,8 +255,5 @@ def test_other_recipes_keep_their_random_numbers():
     ],
 )
 def test_what_cannot_work_is_one_line(augment, shape, expected):
-    config = reader.from_dict({**RECIPE, "augment": augment})
-    with pytest.raises(ConfigError) as error:
-        build.build_training(config, shape, 0, {})
-    assert expected in str(error.value) and str(error.value).startswith("augment")
-    assert "\n" not in str(error.value)
+    message = tiny.refused(ConfigError, state_of, shape=shape, augment=augment)
+    assert expected in message and message.startswith("augment")

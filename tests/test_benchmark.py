@@ -1,5 +1,6 @@
 """The benchmark: it counts the floor rightly, all ways train the same thing, and it runs."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -10,27 +11,32 @@ import pytest
 
 from mindspore import Tensor
 
-from benchmarks import quality, run
+from benchmarks import kernels, ours, quality, run
 from benchmarks.floor import update_operations
 from benchmarks.measure import milliseconds
 from benchmarks.systems import SYSTEMS
-from ms_gan import build
+from ms_gan import build, session
 from ms_gan.recipe import reader
-from tests.conftest import ROOT
+from ms_gan.system import runtime
+from tests.tiny import ROOT, recipe_file
 
 
-def state_of(name):
+def made(name, *overrides):
+    """The recipe of a system, with all its options, and what is trained."""
     system = SYSTEMS[name]
-    config = reader.load(ROOT / "configs" / f"{system.recipe}.yaml", system.overrides)
+    config = reader.load(reader.find(system.recipe), [*system.overrides, *overrides])
+    config = session.resolved(config)
     return config, build.build_training(config, (1, system.size, system.size), 10, {})
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_the_numbers_are_those_of_the_recipe(name):
     system = SYSTEMS[name]
-    config, state = state_of(name)
-    assert config.data.batch_size == system.batch and (config.data.size or 28) == system.size
-    assert (config.optimizer.beta1, config.optimizer.beta2) == system.betas
+    config, state = made(name)
+    assert config.data.batch_size == state.rows.real == system.batch
+    assert (config.data.options["size"] or 28) == system.size
+    options = config.optimizer.options
+    assert (options["beta1"], options["beta2"]) == system.betas
     assert config.optimizer.lr_d == config.optimizer.lr_g == system.lr
     assert config.loss.options.get("real_target", 1.0) == system.real_target
     assert config.train.d_steps == 1 and config.train.same_latents and not state.averaged
@@ -38,7 +44,8 @@ def test_the_numbers_are_those_of_the_recipe(name):
     if system.penalty:
         assert config.regularizer.name == "r1_r2"
         assert config.regularizer.options["weight"].start == system.penalty
-    assert state.latent_dim == system.latent_dim
+    assert not config.terms and config.augment is None and config.train.pack == 1
+    assert state.rows.latents == system.latent_dim
     for role in ("generator", "discriminator"):
         weights = [
             p.size
@@ -46,6 +53,33 @@ def test_the_numbers_are_those_of_the_recipe(name):
             if p.name.startswith(role) and p.name.endswith("weight")
         ]
         assert weights == [layer.weights for layer in getattr(system, role) if layer.trained]
+
+
+class Enough(Exception):
+    """The process has been prepared."""
+
+
+@pytest.mark.parametrize("program", ["ours", "kernels"])
+def test_the_process_is_the_one_that_the_recipe_asks_for(program, tmp_path, monkeypatch):
+    """As `ms-gan train` prepares it; else another program would be timed."""
+
+    def enough(*args, **kwargs):
+        raise Enough
+
+    for name in (*runtime.ISA_VARIABLES, runtime.ISA_MARK):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    wanted = "runtime.onednn_isa=SSE41"
+    system = dataclasses.replace(SYSTEMS["mlp"], overrides=(*SYSTEMS["mlp"].overrides, wanted))
+    monkeypatch.setitem(SYSTEMS, "mlp", system)
+    monkeypatch.setattr(session, "start", enough)
+    monkeypatch.setattr(runtime, "set_device", enough)
+    recipe = recipe_file(tmp_path, runtime={"onednn_isa": "SSE41"})
+    what = "mlp" if program == "ours" else str(recipe)
+    monkeypatch.setattr("sys.argv", [program, what])
+    with pytest.raises(Enough):
+        (ours if program == "ours" else kernels).main()
+    assert os.environ["ONEDNN_MAX_CPU_ISA"] == "SSE41"
 
 
 def test_the_operations_of_the_mlp_by_hand():
@@ -112,7 +146,7 @@ def test_pytorch_computes_the_same(name, rng):
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     from benchmarks.pytorch import Training
 
-    system, (_, state) = SYSTEMS[name], state_of(name)
+    system, (_, state) = SYSTEMS[name], made(name, "data.batch_size=4")
     training = Training(name)
     for role in ("generator", "discriminator"):
         ours = [p for p in state.parameters if p.name.startswith(f"{role}.") and p.requires_grad]

@@ -3,8 +3,7 @@
 import os
 import signal
 import stat
-import subprocess
-import sys
+from functools import partial
 
 import numpy as np
 import pytest
@@ -18,10 +17,15 @@ from ms_gan.recipe.schema import Config, Part
 from ms_gan.runs import checkpoint, sampling
 from ms_gan.runs.checkpoint import CheckpointError
 from ms_gan.training import cells
-from tests.conftest import ROOT
+from tests import tiny
+from tests.tiny import python, randomise, values
 
 SHAPE = (1, 6, 6)
 SMALL = Config("small", model=Part("gan", {"latent_dim": 5, "g_widths": [8, 7], "d_widths": [6]}))
+
+
+CHECKSUM = 17  # bytes at the end of a file
+refused = partial(tiny.refused, CheckpointError)
 
 
 def meta(config=SMALL, shape=SHAPE):
@@ -39,33 +43,11 @@ def pair(seed=0, config=SMALL):
         build.build_net(config, "generator", SHAPE, 0),
         build.build_net(config, "discriminator", SHAPE, 0),
     )
-    randomise(gan, seed)
-    return gan
-
-
-def randomise(net, seed):
-    rng = np.random.default_rng(seed)
-    for p in net.get_parameters():
-        if "variance" in p.name:
-            numbers = rng.uniform(0.5, 1.5, p.shape)
-        else:
-            numbers = rng.standard_normal(p.shape) / np.sqrt(p.shape[-1] if p.ndim == 2 else 4)
-        p.set_data(ms.Tensor(numbers.astype(np.float32)))
-
-
-def values(net):
-    return {p.name: p.asnumpy().copy() for p in net.get_parameters()}
+    return randomise(gan, seed)
 
 
 def same(a, b):
     return a.keys() == b.keys() and all(np.array_equal(a[k], b[k]) for k in a)
-
-
-def refused(function, *args):
-    with pytest.raises(CheckpointError) as caught:
-        function(*args)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 @pytest.fixture
@@ -138,29 +120,56 @@ def test_save_replaces_an_older_file(saved):
 # --- files that are none --------------------------------------------------------------------------
 
 
-def record_ends(raw):
-    """Offsets at which one protobuf record of the file ends: a cut there leaves a valid file."""
-    ends, at = [], 0
-    while at < len(raw):
-        assert raw[at] == 0x0A  # field 1, length-delimited
-        at, length, shift = at + 1, 0, 0
-        while True:
-            byte = raw[at]
-            length |= (byte & 127) << shift
-            at, shift = at + 1, shift + 7
-            if byte < 128:
-                break
-        at += length
-        ends.append(at)
-    return ends
+def varint(raw, at):
+    """The number that protobuf has written there, and where it ends."""
+    number = shift = 0
+    while True:
+        byte = raw[at]
+        number |= (byte & 127) << shift
+        at, shift = at + 1, shift + 7
+        if byte < 128:
+            return number, at
+
+
+def anatomy(raw):
+    """What the bytes of a file are: kind -> positions; and where each of its records ends."""
+    kinds = {k: [] for k in ("frame", "name", "dims", "type", "numbers", "meta", "checksum")}
+    ends, name = [], b""
+
+    def walk(at, end, fields):
+        nonlocal name
+        while at < end:
+            key, payload = varint(raw, at)
+            number, after = varint(raw, payload)
+            if key & 7 == 0:  # a whole number
+                kinds["frame"].append(at)
+                kinds["dims"] += range(payload, after)
+                at = after
+                continue
+            field, at = fields[key >> 3], after + number
+            kinds["frame"] += range(payload - 1, after)  # key and length
+            if isinstance(field, dict):
+                walk(after, at, field)
+            else:
+                name = raw[after:at] if field == "name" else name
+                field = "meta" if (field, name) == ("numbers", b"ms_gan") else field
+                kinds[field] += range(after, at)
+            if fields is file:
+                ends.append(at)
+
+    file = {1: {1: "name", 2: {2: "type", 3: "numbers"}}}
+    walk(0, len(raw) - CHECKSUM, file)
+    kinds["checksum"] = [*range(len(raw) - CHECKSUM, len(raw))]
+    assert sorted(at for positions in kinds.values() for at in positions) == [*range(len(raw))]
+    return kinds, ends
 
 
 def test_truncated_anywhere(saved):
     path, gan = saved
     raw = path.read_bytes()
-    ends = record_ends(raw)
-    assert ends[-1] == len(raw)
-    lengths = {0, 1, 2, 17, 100, len(raw) // 3, len(raw) // 2, len(raw) - 100, len(raw) - 1}
+    ends = anatomy(raw)[1]
+    lengths = {0, 1, 2, 17, 100, len(raw) // 3, len(raw) // 2, len(raw) - 100}
+    lengths |= set(range(ends[-1] + 1, len(raw)))  # in the checksum
     for length in sorted(lengths - set(ends)):
         path.write_bytes(raw[:length])
         assert refused(checkpoint.load, path).startswith(f"{path}: ")
@@ -170,7 +179,7 @@ def test_truncated_between_two_records(saved):
     """MindSpore reads such a file without complaint: it lacks parameters, which restore sees."""
     path, gan = saved
     raw = path.read_bytes()
-    for length in record_ends(raw)[:-2]:
+    for length in anatomy(raw)[1][:-2]:
         path.write_bytes(raw[:length])
         before = values(gan)
 
@@ -186,23 +195,46 @@ def test_random_bytes(tmp_path, seed):
     path = tmp_path / "a.ckpt"
     path.write_bytes(np.random.default_rng(seed).bytes(10 ** (seed + 1)))
     assert refused(checkpoint.load, path).startswith(f"{path}: not a whole MindSpore checkpoint")
-    assert refused(build.load_generator, path).startswith(f"{path}: ")
+    assert refused(build.load_sampler, path).startswith(f"{path}: ")
 
 
-def test_damaged_in_the_middle(saved):
-    """Flipped bytes may hit a number, which nobody can see; but never another kind of error."""
+@pytest.mark.parametrize("kind", ["frame", "name", "dims", "type", "numbers", "meta", "checksum"])
+def test_one_damaged_byte_is_refused(saved, kind):
     path, _ = saved
-    raw = path.read_bytes()
-    rng = np.random.default_rng(0)
-    for _ in range(25):
+    raw, rng = path.read_bytes(), np.random.default_rng(0)
+    positions = anatomy(raw)[0][kind]
+    for at in rng.choice(positions, 10, replace=False):
         damaged = bytearray(raw)
-        for at in rng.integers(len(raw), size=40):
-            damaged[at] = rng.integers(256)
+        damaged[at] ^= int(rng.integers(1, 256))
+        path.write_bytes(damaged)
+        for load in (checkpoint.load, build.load_sampler):
+            assert refused(load, path).startswith(f"{path}: not a whole MindSpore checkpoint"), at
+
+
+@pytest.mark.parametrize("kind", ["name", "type", "numbers", "meta"])
+def test_one_damaged_byte_without_a_checksum(tmp_path, kind):
+    """As files until 0.1: nobody can see a wrong number, everything else is refused or harmless."""
+    path, generator = tmp_path / "a.ckpt", pair().generator
+    checkpoint.save(path, generator.get_parameters(), meta())
+    raw, rng = path.read_bytes(), np.random.default_rng(0)
+    whole, refusals, changed = [*values(generator).values()], 0, 0
+    for at in rng.choice(anatomy(raw)[0][kind], 20, replace=False):
+        damaged = bytearray(raw[:-CHECKSUM])
+        damaged[at] ^= int(rng.integers(1, 256))
         path.write_bytes(damaged)
         try:
-            build.load_generator(path)
+            found = [*values(build.load_sampler(path).net).values()]
         except CheckpointError as error:
             assert str(error).startswith(f"{path}: ") and "\n" not in str(error)
+            refusals += 1
+        else:
+            changed += sum(a.tobytes() != b.tobytes() for a, b in zip(found, whole, strict=True))
+    if kind == "numbers":
+        assert (refusals, changed) == (0, 20)
+    elif kind == "meta":  # such as another seed, or another letter of a name
+        assert refusals > 10 and changed == 0
+    else:
+        assert (refusals, changed) == (20, 0)
 
 
 @pytest.mark.parametrize(
@@ -219,7 +251,7 @@ def test_files_that_are_no_checkpoint(tmp_path, name, content, expected):
     path = tmp_path / name
     if content is not None:
         path.write_bytes(content)
-    for function in (checkpoint.load, build.load_generator):
+    for function in (checkpoint.load, build.load_sampler):
         assert refused(function, path).startswith(f"{path}: {expected}")
 
 
@@ -288,12 +320,10 @@ def test_full_disk(tmp_path):
     pytest.importorskip("resource")
     path = tmp_path / "a.ckpt"
     checkpoint.save(path, [Parameter(ms.Tensor([1.0, 2.0]), name="w")], {"step": 1})
-    done = subprocess.run(
-        [sys.executable, "-c", LIMITED, str(path)], cwd=ROOT, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    assert len(done.stdout.splitlines()) == 1 and str(path) in done.stdout
-    assert done.stderr == ""
+    process = python("-c", LIMITED, path)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (0, "")
+    assert len(out.splitlines()) == 1 and str(path) in out
     arrays, info = checkpoint.load(path)
     assert arrays["w"].tolist() == [1.0, 2.0] and info == {"step": 1}
     assert os.listdir(tmp_path) == ["a.ckpt"]
@@ -316,9 +346,7 @@ def test_killed_while_saving(tmp_path):
     """Whatever the kill hits, a whole file lies there."""
     path = tmp_path / "a.ckpt"
     checkpoint.save(path, [Parameter(ms.Tensor([1.0, 2.0]), name="w")], {"step": 1})
-    with subprocess.Popen(
-        [sys.executable, "-c", KILLED, str(path)], cwd=ROOT, stdout=subprocess.PIPE, text=True
-    ) as process:
+    with python("-c", KILLED, path) as process:
         assert process.stdout.readline() == "ready\n"
         while not list(tmp_path.glob(".a.*")) and process.poll() is None:
             pass
@@ -345,27 +373,28 @@ def test_a_generator_from_its_file_alone(tmp_path):
     gan = pair()
     path = tmp_path / "generator.ckpt"
     checkpoint.save(path, gan.generator.get_parameters(), meta())
-    generator, latent_dim, info = build.load_generator(path)
-    assert (latent_dim, info) == (5, meta())
-    z = sampling.latents(1, 6, latent_dim)
-    images = sampling.generate(generator, z)
-    assert images.shape == (6, *SHAPE)
+    sampler = build.load_sampler(path)
+    assert (sampler.latent_dim, sampler.num_classes, sampler.image_shape) == (5, 0, SHAPE)
+    assert sampler.meta == meta()
+    images, labels = sampler.samples(1, 6)
+    assert images.shape == (6, *SHAPE) and labels is None
+    z = sampling.latents(1, 6, 5)
     np.testing.assert_array_equal(images, sampling.generate(gan.generator, z))
 
 
 def test_the_average_is_preferred(tmp_path):
-    gan, average = pair(), build.build_sampler(SMALL, SHAPE, 0)
+    gan = pair()
+    average = cells.Average(build.frozen(build.build_net(SMALL, "generator", SHAPE, 0)))
     randomise(average, 5)
     path = tmp_path / "step_0000003.ckpt"
     checkpoint.save(path, [*gan.get_parameters(), *average.get_parameters()], meta())
-    generator, _, _ = build.load_generator(path)
     z = sampling.latents(1, 4, 5)
-    images = sampling.generate(generator, z)
+    images, _ = build.load_sampler(path).samples(1, 4)
     np.testing.assert_array_equal(images, sampling.generate(average.average, z))
     newest = sampling.generate(gan.generator, z)
     assert not np.allclose(images, newest)
-    generator, _, _ = build.load_generator(path, averaged=False)
-    np.testing.assert_array_equal(sampling.generate(generator, z), newest)
+    images, _ = build.load_sampler(path, averaged=False).samples(1, 4)
+    np.testing.assert_array_equal(images, newest)
 
 
 @pytest.mark.parametrize(
@@ -383,7 +412,7 @@ def test_meta_data_of_another_version(tmp_path, changes):
     path = tmp_path / "a.ckpt"
     checkpoint.save(path, pair().generator.get_parameters(), {**meta(), **changes})
     try:
-        build.load_generator(path)
+        build.load_sampler(path)
     except CheckpointError as error:
         assert str(error).startswith(f"{path}: ") and "\n" not in str(error)
     else:
@@ -394,14 +423,14 @@ def test_meta_data_of_another_version(tmp_path, changes):
 def test_meta_data_of_another_program(tmp_path, info):
     path = tmp_path / "a.ckpt"
     checkpoint.save(path, pair().generator.get_parameters(), info)
-    assert refused(build.load_generator, path).startswith(f"{path}: ")
+    assert refused(build.load_sampler, path).startswith(f"{path}: ")
 
 
 def test_a_generator_of_another_architecture(tmp_path):
     path = tmp_path / "a.ckpt"
     other = Config("o", model=Part("gan", {"latent_dim": 5, "g_widths": [8, 7, 6]}))
     checkpoint.save(path, pair().generator.get_parameters(), meta(other))
-    message = refused(build.load_generator, path)
+    message = refused(build.load_sampler, path)
     assert message.startswith(f"{path}: of another architecture: has no ")
 
 
@@ -456,19 +485,17 @@ def as_in_the_tutorial(net, name, path):
 
 
 def test_the_tutorials_generator(tmp_path):
-    net = TutorialGenerator(100)
-    randomise(net, 2)
+    net = randomise(TutorialGenerator(100), 2, scale=0.15)
     path = tmp_path / "Generator199.ckpt"
     as_in_the_tutorial(net, "generator", path)
     names = set(ms.load_checkpoint(str(path)))
     assert "optim_ggeneratormodel.0.weight" in names  # what learners have on their disks
     assert "generatormodel.3.moving_mean" in names
-    generator, latent_dim, info = build.load_generator(path)
-    assert (latent_dim, info["image_shape"]) == (100, [1, 28, 28])
-    z = sampling.latents(3, 7, 100)
-    images = sampling.generate(generator, z)
+    sampler = build.load_sampler(path)
+    assert (sampler.latent_dim, sampler.image_shape) == (100, (1, 28, 28))
+    images, _ = sampler.samples(3, 7)
     net.set_train(False)
-    expected = net(ms.Tensor(z)).asnumpy()
+    expected = net(ms.Tensor(sampling.latents(3, 7, 100))).asnumpy()
     assert 0.1 < expected.std() < 0.9  # neither dead nor saturated
     np.testing.assert_allclose(images, expected, atol=1e-6)
 
@@ -476,7 +503,7 @@ def test_the_tutorials_generator(tmp_path):
 def test_the_tutorials_discriminator_is_no_generator(tmp_path):
     path = tmp_path / "Discriminator199.ckpt"
     as_in_the_tutorial(TutorialDiscriminator(), "discriminator", path)
-    message = refused(build.load_generator, path)
+    message = refused(build.load_sampler, path)
     assert message.startswith(f"{path}: not of ms_gan and not a Generator*.ckpt")
 
 

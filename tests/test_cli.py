@@ -1,76 +1,46 @@
 """The commands as a person runs them: real processes, real signals, real faults."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
 
-from ms_gan import build, cli
-from ms_gan.runs import sampling
-
-ROOT = Path(__file__).resolve().parent.parent
-RECIPE = {
-    "name": "tiny",
-    "data": {"name": "digits", "batch_size": 64},
-    "model": {"name": "gan", "latent_dim": 8, "g_widths": [16, 24], "d_widths": [16]},
-    "train": {"steps": 12, "ema_decay": 0.9},
-    "every": {"log": 2, "sample": 4, "save": 4, "keep": 2},
-    "runtime": {"device": "CPU"},
-}
+from ms_gan import build, cli, session
+from tests.tiny import (
+    RECIPE,
+    assert_same_bits,
+    copy_run,
+    newest,
+    python,
+    recipe_file,
+    run,
+    start,
+)
 
 
 @pytest.fixture
 def recipe(tmp_path):
     """A recipe file that trains in a second."""
-    path = tmp_path / "tiny.yaml"
-    path.write_text(yaml.safe_dump(RECIPE))
-    return path
+    return recipe_file(tmp_path)
 
 
-def start(*words, cwd=None, **environment):
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **environment}
-    return subprocess.Popen(
-        [sys.executable, "-m", "ms_gan", *map(str, words)],
-        cwd=cwd, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
+def wait_for(process, happened):
+    """Look until it has happened or the process has ended; return whether it is still at work."""
+    while not happened() and process.poll() is None:
+        time.sleep(0.005)
+    return process.poll() is None
 
 
-def run(*words, cwd=None, **environment):
-    process = start(*words, cwd=cwd, **environment)
-    out, err = process.communicate(timeout=120)
-    return process.returncode, out, err
+def kill(process):
+    process.kill()
+    process.communicate()
 
 
-def arrays(run_dir):
-    """All that training needs to go on, of the newest checkpoint, by name."""
-    from ms_gan.runs import checkpoint
-    from ms_gan.runs.run_dir import RunDir
-
-    return checkpoint.load(RunDir(run_dir).checkpoint_files()[-1][1])[0]
-
-
-def assert_equal(left, right):
-    assert left.keys() == right.keys()
-    for name in left:
-        assert left[name].tobytes() == right[name].tobytes(), name
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    """A finished run: 12 steps, uninterrupted."""
-    folder = tmp_path_factory.mktemp("trained")
-    path = folder / "tiny.yaml"
-    path.write_text(yaml.safe_dump(RECIPE))
-    # a process of its own: like those that it is compared with, it chooses the instruction set
-    assert run("train", "--config", path, "--run-dir", folder / "run")[0] == 0
-    return folder / "run"
+def size_of(path):
+    return path.stat().st_size if path.is_file() else 0
 
 
 # --- training -----------------------------------------------------------------------------------
@@ -85,7 +55,8 @@ def test_run_directory_is_complete(trained):
         ".lock", "checkpoints", "config.yaml", "curves.png", "generator.ckpt", "log.jsonl",
         "manifest.json", "progress.gif", "samples",
     ]  # fmt: skip
-    assert reader.load(trained / "config.yaml") == reader.from_dict(RECIPE)
+    config = session.resolved(reader.from_dict(RECIPE))
+    assert yaml.safe_load((trained / "config.yaml").read_text()) == reader.to_dict(config)
     rows = [json.loads(line) for line in (trained / "log.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == [2, 4, 6, 8, 10, 12]
     assert {"loss_d", "loss_g", "d_real", "d_fake", "images_per_second"} <= rows[-1].keys()
@@ -98,33 +69,32 @@ def test_run_directory_is_complete(trained):
         assert gif.n_frames == 4
     manifest = json.loads((trained / "manifest.json").read_text())
     assert manifest["data"]["name"] == "digits" and manifest["data"]["images"] == 1797
-    session = manifest["sessions"][0]
-    assert session["device"] == "CPU" and session["versions"]["numpy"] == np.__version__
-    assert "--config" in session["command"]
+    (first,) = manifest["sessions"]
+    assert first["device"] == "CPU" and first["versions"]["numpy"] == np.__version__
+    assert "--config" in first["command"]
 
 
-def test_training_longer_continues_bitwise(trained, recipe, tmp_path):
+def test_training_longer_continues_bitwise(trained, recipe, tmp_path, capsys):
     """2N steps = N steps, another process, N steps: weights, averages and both optimizers."""
     folder = tmp_path / "run"
     half = ["train", "--config", recipe, "--run-dir", folder]
     assert run(*half, "train.steps=6")[0] == 0
-    code, out, _ = run("train", "seed=0", *half[1:], "every.keep=2")  # overrides anywhere
-    assert code == 0 and "continuing at step 6 of 12" in out
-    assert_equal(arrays(folder), arrays(trained))
+    words = ["train", "seed=0", *map(str, half[1:]), "every.keep=2"]  # overrides anywhere
+    assert cli.main(words) == 0
+    assert "continuing at step 6 of 12" in capsys.readouterr().out
+    assert_same_bits(newest(folder), newest(trained))
     logs = [(f / "log.jsonl").read_text().splitlines() for f in (folder, trained)]
     left, right = ({json.loads(x)["step"]: json.loads(x)["loss_d"] for x in log} for log in logs)
-    assert left == pytest.approx(right, rel=1e-5)
+    assert left == right
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_signal_saves_and_the_same_command_continues(number, recipe, tmp_path):
-    words = ["train", "--config", recipe, "--run-dir", tmp_path / "run", "train.steps=3000",
-             "every.save=0", "every.log=1", "every.sample=0"]  # fmt: skip
+def test_signal_saves_and_the_same_command_continues(number, recipe, tmp_path, capsys):
+    words = ["train", "--config", str(recipe), "--run-dir", str(tmp_path / "run"),
+             "train.steps=3000", "every.save=0", "every.log=1", "every.sample=0"]  # fmt: skip
     process = start(*words)
     log = tmp_path / "run" / "log.jsonl"
-    while not (log.is_file() and log.stat().st_size > 0):
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.05)
+    assert wait_for(process, lambda: size_of(log) > 0), process.communicate()
     process.send_signal(number)
     out, err = process.communicate(timeout=60)
     # MindSpore turns a SIGINT that arrives while a graph runs into a SIGTERM
@@ -136,89 +106,99 @@ def test_signal_saves_and_the_same_command_continues(number, recipe, tmp_path):
     assert 0 < steps < 3000
     # the rest: shortened, so that the test stays short
     longer = [w if w != "train.steps=3000" else f"train.steps={steps + 5}" for w in words]
-    code, out, _ = run(*longer)
-    assert code == 0 and "continuing at step" in out
-    whole = [w if w != words[4] else tmp_path / "whole" for w in longer]
-    assert run(*whole)[0] == 0
-    assert_equal(arrays(tmp_path / "run"), arrays(tmp_path / "whole"))
+    assert cli.main(longer) == 0
+    assert "continuing at step" in capsys.readouterr().out
+    assert cli.main([w if w != words[4] else str(tmp_path / "whole") for w in longer]) == 0
+    assert_same_bits(newest(tmp_path / "run"), newest(tmp_path / "whole"))
 
 
-def test_kills_at_any_moment_lose_nothing(recipe, tmp_path):
+def test_kills_at_any_moment_lose_nothing(recipe, tmp_path, capsys):
     """SIGKILL again and again; the same command goes on and ends where no kill would have."""
-    words = ["train", "--config", recipe, "train.steps=400", "every.save=20", "every.sample=20"]
-    rng = np.random.default_rng(0)
-    for _ in range(5):
-        process = start(*words, "--run-dir", tmp_path / "killed")
-        time.sleep(rng.uniform(0.5, 4.0))
-        process.kill()
-        process.communicate()
-    code, out, err = run(*words, "--run-dir", tmp_path / "killed")
-    assert code == 0, err
-    assert run(*words, "--run-dir", tmp_path / "whole")[0] == 0
-    assert_equal(arrays(tmp_path / "killed"), arrays(tmp_path / "whole"))
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    words = ["train", "--config", str(recipe), "train.steps=300", "every.save=20",
+             "every.sample=100"]  # fmt: skip
+
+    def logged():
+        return size_of(killed / "log.jsonl")
+
+    def saved():
+        return max((int(p.stem[5:]) for p in killed.glob("checkpoints/step_*.ckpt")), default=0)
+
+    def half_files():
+        return set(killed.rglob(".*.ckpt"))
+
+    moments = {
+        "the run is opened": lambda: (killed / "config.yaml").is_file(),
+        "the first steps are done": lambda: logged() > lines,
+        "a later file is being written": lambda: saved() >= first + 60 and half_files() - left,
+    }
+    hits = []  # kills in the middle of training
+    for moment, happened in moments.items():
+        lines, first, left = logged(), saved(), half_files()
+        process = start(*words, "--run-dir", killed)
+        at_work = wait_for(process, happened)
+        kill(process)
+        if at_work and process.returncode == -signal.SIGKILL and logged() > lines:
+            hits.append(moment)
+    assert "the first steps are done" in hits, hits
+    for folder, said in ((killed, f"continuing at step {saved()} of 300"), (whole, "complete")):
+        assert cli.main([*words, "--run-dir", str(folder)]) == 0
+        assert said in capsys.readouterr().out
+    assert_same_bits(newest(killed), newest(whole))
     names = [
-        sorted(str(p.relative_to(f)) for p in f.rglob("*") if p.is_file())
-        for f in (tmp_path / "killed", tmp_path / "whole")
+        sorted(str(p.relative_to(f)) for p in f.rglob("*") if p.is_file()) for f in (killed, whole)
     ]
     assert names[0] == names[1]
-    for name in ("progress.gif", "samples/0000400.png"):
-        assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    for name in ("progress.gif", "samples/0000300.png"):
+        assert (killed / name).read_bytes() == (whole / name).read_bytes()
 
 
-def test_kill_after_the_last_checkpoint_loses_nothing(recipe, tmp_path):
+def test_kill_after_the_last_checkpoint_loses_nothing(trained, recipe, tmp_path):
     """What follows the last checkpoint is done again by the same command, byte for byte."""
-    words = ["train", "--config", str(recipe), "--run-dir", str(tmp_path / "run")]
-    assert cli.main(words) == 0
+    folder = copy_run(trained, tmp_path / "run")
     names = ("generator.ckpt", "progress.gif", "curves.png")
-    expected = {name: (tmp_path / "run" / name).read_bytes() for name in names}
     for name in names:
-        (tmp_path / "run" / name).unlink()
-    leftover = tmp_path / "run" / ".curves.png.123.png"
+        (folder / name).unlink()
+    leftover = folder / ".curves.png.123.png"
     leftover.touch()
-    assert cli.main(words) == 0
-    assert {name: (tmp_path / "run" / name).read_bytes() for name in names} == expected
+    assert cli.main(["train", "--config", str(recipe), "--run-dir", str(folder)]) == 0
+    for name in names:
+        assert (folder / name).read_bytes() == (trained / name).read_bytes(), name
     assert not leftover.exists()
 
 
-def test_broken_newest_checkpoint_is_passed_over(recipe, tmp_path, capsys):
-    words = ["train", "--config", str(recipe), "--run-dir", str(tmp_path / "run")]
-    assert cli.main(words) == 0
-    expected = arrays(tmp_path / "run")
-    newest = sorted((tmp_path / "run" / "checkpoints").iterdir())[-1]
-    newest.write_bytes(newest.read_bytes()[:1000])
-    capsys.readouterr()
-    assert cli.main(words) == 0
+def test_broken_newest_checkpoint_is_passed_over(trained, recipe, tmp_path, capsys):
+    folder = copy_run(trained, tmp_path / "run")
+    broken = folder / "checkpoints" / "step_0000012.ckpt"
+    broken.write_bytes(broken.read_bytes()[:1000])
+    assert cli.main(["train", "--config", str(recipe), "--run-dir", str(folder)]) == 0
     out = capsys.readouterr().out
     assert "passed over a broken checkpoint" in out and "continuing at step 8 of 12" in out
-    assert_equal(arrays(tmp_path / "run"), expected)
+    assert_same_bits(newest(folder), newest(trained))
 
 
-def test_two_at_once(recipe, tmp_path):
+def test_two_at_once(recipe, tmp_path, capsys):
     words = ["train", "--config", recipe, "--run-dir", tmp_path / "run", "train.steps=100000"]
     first = start(*words)
-    while not (tmp_path / "run" / "log.jsonl").is_file():
-        assert first.poll() is None
-        time.sleep(0.05)
-    code, _, err = run(*words)
-    first.kill()
-    first.communicate()
-    assert code == 2 and "another process" in err and err.count("\n") == 1
+    try:
+        assert wait_for(first, (tmp_path / "run" / "log.jsonl").is_file)
+        one_line(capsys, words, "another process")
+    finally:
+        kill(first)
 
 
-def test_finished_run_says_so(trained, tmp_path, capsys):
-    recipe = tmp_path / "tiny.yaml"
-    recipe.write_text(yaml.safe_dump(RECIPE))
+def test_finished_run_says_so(trained, recipe, capsys):
     before = {p: p.stat().st_mtime_ns for p in trained.rglob("*.ckpt")}
     assert cli.main(["train", "--config", str(recipe), "--run-dir", str(trained)]) == 0
     assert "complete at step 12" in capsys.readouterr().out
     assert before == {p: p.stat().st_mtime_ns for p in trained.rglob("*.ckpt")}
 
 
-def test_disk_full_keeps_the_older_checkpoint(recipe, tmp_path):
+def test_disk_full_keeps_the_older_checkpoint(trained, recipe, tmp_path):
     """A file size limit stands in for the full disk: the write of the next checkpoint fails."""
-    words = ["train", "--config", str(recipe), "--run-dir", str(tmp_path / "run")]
-    assert cli.main([*words, "train.steps=4"]) == 0
-    before = arrays(tmp_path / "run")
+    folder = copy_run(trained, tmp_path / "run", step=8)
+    before = newest(folder)
+    words = ["train", "--config", str(recipe), "--run-dir", str(folder)]
     code = f"""
 import resource, signal, sys
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -226,33 +206,28 @@ from ms_gan import cli
 resource.setrlimit(resource.RLIMIT_FSIZE, (150000, 150000))
 sys.exit(cli.main({words!r}))
 """
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=120
-    )
-    assert done.returncode == 2, done.stderr
-    assert done.stderr.count("\n") == 1 and "step_" in done.stderr
-    assert_equal(arrays(tmp_path / "run"), before)
-    assert not list((tmp_path / "run").rglob(".*.ckpt"))
+    process = python("-c", code)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 2, err
+    assert err.count("\n") == 1 and "step_0000008" in err
+    assert_same_bits(newest(folder), before)
+    assert not list(folder.rglob(".*.ckpt"))
 
 
-def test_divergence_is_named(recipe, tmp_path, capsys):
+def test_divergence_is_named(trained, recipe, tmp_path, capsys):
     """A weight that is not a number, as a bad learning rate leaves it, in the newest checkpoint."""
     from mindspore import Parameter, Tensor
 
     from ms_gan.runs import checkpoint
 
-    words = ["train", "--config", str(recipe), "--run-dir", str(tmp_path / "run")]
-    assert cli.main([*words, "train.steps=4"]) == 0
-    newest = tmp_path / "run" / "checkpoints" / "step_0000004.ckpt"
-    values, meta = checkpoint.load(newest)
+    folder = copy_run(trained, tmp_path / "run", step=8)
+    last = folder / "checkpoints" / "step_0000008.ckpt"
+    values, meta = checkpoint.load(last)
     values["discriminator.model.0.bias"][0] = np.nan
-    checkpoint.save(newest, [Parameter(Tensor(v), name=k) for k, v in values.items()], meta)
-    capsys.readouterr()
-    assert cli.main(words) == 2
-    err = capsys.readouterr().err
-    assert "loss_d became nan at step 6" in err and "learning rate" in err and "step_" in err
-    assert err.count("\n") == 1
-    assert not (tmp_path / "run" / "checkpoints" / "step_0000008.ckpt").exists()
+    checkpoint.save(last, [Parameter(Tensor(v), name=k) for k, v in values.items()], meta)
+    words = ["train", "--config", recipe, "--run-dir", folder]
+    one_line(capsys, words, "loss_d became nan at step 10", "learning rate", str(last))
+    assert not (folder / "checkpoints" / "step_0000012.ckpt").exists()
 
 
 # --- generating ---------------------------------------------------------------------------------
@@ -313,8 +288,8 @@ def test_conditional_grid_and_labels(recipe, tmp_path):
         return np.load(out / "samples.npy")
 
     every, seven = images(), images("--label", 7)
-    _, _, meta = build.load_generator(run_dir / "generator.ckpt")
-    labels = sampling.class_labels(20, 10, shares=meta["class_shares"])
+    sampled, labels = build.load_sampler(run_dir / "generator.ckpt").samples(1, 20)
+    assert (every == sampled).all()  # what the command shows is what Python gets
     same = (every == seven).all(axis=(1, 2, 3))  # the latents are, so those of class 7 are
     assert (same == (labels == 7)).all() and same.sum() == 2
     out = generate(run_dir, tmp_path / "out", "--num", 20)
@@ -361,7 +336,11 @@ BAD_RECIPES = {
     "batch too large": (["data.batch_size=4000"], "batch_size 4000", "1 to 1797"),
     "pack": (["train.pack=3"], "train.pack: 3 does not divide data.batch_size, 64"),
     "not an override": (["train.steps"], "expected key.path=value"),
-    "no data set": (["data.name=mnits"], "no such data set", "did you mean 'mnist'?"),
+    "no data set": (["data.name=mnits"], "data.name: no data called", "did you mean 'mnist'?"),
+    "no option of the data": (["data.sise=8"], "data.sise: 'digits' has no such option", "'size'?"),
+    "data without a folder": (["data.root=x"], "data.root: 'digits' has no such option"),
+    "optimizer without it": (["optimizer.decay=0.5"], "optimizer.decay: 'adam' has no such"),
+    "image channels": (["data.channels=2"], "digits: channels 2", "1 (grey) or 3 (colour)"),
     "no data folder": (["data.name=mnist", "data.root=/nowhere"], "/nowhere: no such folder"),
     "penalty in pynative": (["regularizer=r1", "runtime.mode=pynative"], "runtime.mode=graph"),
     "penalty and BatchNorm": (["model=dcgan28", "regularizer=r1"], "BatchNorm", "d_norm=none"),

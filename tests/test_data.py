@@ -5,8 +5,6 @@ import hashlib
 import io
 import os
 import socket
-import subprocess
-import sys
 import threading
 import time
 from dataclasses import replace
@@ -19,10 +17,13 @@ from PIL import Image
 
 from ms_gan import data
 from ms_gan.data import Batches, DataError, Dataset, find_idx, load, read_idx, to_float
+from ms_gan.data.dataset import fit
+from ms_gan.data.known import IDX_SETS
 from ms_gan.errors import UserError
+from ms_gan.recipe.schema import ConfigError
+from tests import tiny
 
-REPO = Path(__file__).resolve().parents[1]
-REAL = Path(os.environ.get("MS_GAN_DATA") or REPO.parent / "shared" / "data")  # before `alone`
+REAL = Path(os.environ.get("MS_GAN_DATA") or tiny.ROOT.parent / "shared" / "data")
 
 
 @pytest.fixture(autouse=True)
@@ -60,15 +61,15 @@ CONTENT_MD5 = {  # of what `write_pair` writes by default
 
 def refused(call, *words):
     """The one line of the DataError that `call` raises; it must hold every one of `words`."""
-    with pytest.raises(DataError) as caught:
-        call()
-    assert isinstance(caught.value, UserError) and isinstance(caught.value, ValueError)
-    line = str(caught.value)
-    assert len(line.splitlines()) == 1
+    line = tiny.refused(DataError, call)
     assert line.count("; ") >= 2 and "expected" in line, line
     for word in words:
         assert str(word) in line, line
     return line
+
+
+def test_an_error_of_data_is_one_of_the_users_and_of_a_value():
+    assert issubclass(DataError, UserError) and issubclass(DataError, ValueError)
 
 
 # ---- read_idx ----------------------------------------------------------------------------------
@@ -236,9 +237,8 @@ def test_load_searches_environment_then_data_then_cache(tmp_path, monkeypatch):
 
 
 def test_unnamed_files_beside_the_program_are_mnist_only(tmp_path, monkeypatch):
-    monkeypatch.setitem(
-        data.DATASETS, "kmnist", replace(data.DATASETS["kmnist"], mirrors=("http://127.0.0.1:9/",))
-    )
+    nowhere = replace(IDX_SETS["kmnist"], mirrors=("http://127.0.0.1:9/",))
+    monkeypatch.setitem(IDX_SETS, "kmnist", nowhere)
     write_pair(Path("data"))
     write_pair(tmp_path / "env")
     for folder in ("", tmp_path / "env"):
@@ -279,13 +279,25 @@ def test_load_damaged_or_unequal_files_are_errors_even_with_a_fallback(tmp_path,
     refused(lambda: load("mnist", fallback="digits"), images, "0 images")
 
 
-def test_load_unknown_name_and_bad_options(tmp_path):
+WRONG_OPTIONS = [
+    *(({"size": x}, f"size: expected int, got {x!r}") for x in (2.5, "28", True)),
+    *(({"channels": x}, f"channels: expected int, got {x!r}") for x in (1.0, "3", [3])),
+    ({"colours": 3}, "colours: "),
+]
+
+
+def test_load_unknown_name_and_bad_options():
     refused(lambda: load("mnits"), "mnits", "fashion_mnist", "image_folder", "mean 'mnist'?")
     refused(lambda: load("quux"), "quux", "digits")
-    for size in (0, -1, 2.5, "28", True):
+    for size in (0, -1):
         refused(lambda size=size: load("digits", size=size), "size", repr(size))
-    for channels in (0, 2, 4, "3"):
+    for channels in (0, 2, 4):
         refused(lambda channels=channels: load("digits", channels=channels), "channels")
+    for name in data.DATASETS:  # before any file is looked at
+        for options, said in WRONG_OPTIONS:
+            assert tiny.refused(ConfigError, load, name, **options).startswith(f"data.{said}")
+    assert "did you mean 'size'?" in tiny.refused(ConfigError, load, "digits", sizes=28)
+    assert "has no such option" in tiny.refused(ConfigError, load, "digits", root="x")
     refused(lambda: load("mnist", fallback="mnist"), "fallback 'mnist'")
     refused(lambda: load("mnist", split="validation"), "split 'validation'", "train", "test")
 
@@ -300,6 +312,40 @@ def test_load_size_and_channels(tmp_path):
     assert colour.image_shape == (3, 28, 28)
     for channel in range(3):
         np.testing.assert_array_equal(colour.images[:, channel], some_images())
+
+
+def colours(n=6, size=20, seed=1):
+    """Random colour pictures, uint8 [N, 3, size, size]: no channel is like another one."""
+    images = np.random.default_rng(seed).integers(0, 256, (n, 3, size, size), np.uint8)
+    return Dataset("colours", images, np.zeros(n, np.int32), (), "here", {})
+
+
+def pillow(image, mode="RGB"):
+    return Image.fromarray(image.transpose(1, 2, 0)).convert(mode)
+
+
+def test_grey_from_colour_is_what_pillow_calls_grey():
+    ramp = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    every = np.stack([np.stack([ramp, ramp.T, np.full_like(ramp, blue)]) for blue in range(256)])
+    for whole in (colours(), replace(colours(), images=every)):
+        grey = fit(whole, None, 1)
+        assert grey.images.dtype == np.uint8
+        for image, given in zip(grey.images, whole.images, strict=True):
+            np.testing.assert_array_equal(image[0], np.asarray(pillow(given, "L")))
+    assert len(grey) == 256 and grey.source == whole.source
+
+
+@pytest.mark.parametrize("size", [7, 33])
+def test_colour_pictures_keep_their_colours_at_another_size(size):
+    whole = colours()
+    small, grey = fit(whole, size, 3), fit(whole, size, 1)
+    assert small.image_shape == (3, size, size) and grey.image_shape == (1, size, size)
+    for image, shade, given in zip(small.images, grey.images, whole.images, strict=True):
+        expected = pillow(given).resize((size, size), Image.Resampling.BILINEAR)
+        np.testing.assert_array_equal(image, np.asarray(expected).transpose(2, 0, 1))
+        expected = pillow(given, "L").resize((size, size), Image.Resampling.BILINEAR)
+        np.testing.assert_array_equal(shade[0], np.asarray(expected))
+    assert fit(whole, None, None).images is whole.images
 
 
 # ---- load: downloading -------------------------------------------------------------------------
@@ -360,8 +406,8 @@ def mirrors(monkeypatch):
 
     def start(*manners):
         started.extend(Mirror(FILES, manner) for manner in manners)
-        row = replace(data.DATASETS["mnist"], mirrors=tuple(m.url for m in started), md5=MD5)
-        monkeypatch.setitem(data.DATASETS, "mnist", row)
+        row = replace(IDX_SETS["mnist"], mirrors=tuple(m.url for m in started), md5=MD5)
+        monkeypatch.setitem(IDX_SETS, "mnist", row)
         return started
 
     yield start
@@ -464,8 +510,7 @@ def closed_port():
 
 def test_refused_connections_lead_to_the_fallback_at_once(tmp_path, monkeypatch):
     nowhere = tuple(f"http://127.0.0.1:{closed_port()}/" for _ in range(2))
-    row = replace(data.DATASETS["mnist"], mirrors=nowhere)
-    monkeypatch.setitem(data.DATASETS, "mnist", row)
+    monkeypatch.setitem(IDX_SETS, "mnist", replace(IDX_SETS["mnist"], mirrors=nowhere))
     said, start = [], time.perf_counter()
     loaded = load("mnist", fallback="digits", size=32, channels=3, say=said.append)
     assert time.perf_counter() - start < 5
@@ -489,18 +534,15 @@ PROCESS = """
 import sys
 from dataclasses import replace
 from ms_gan import data
-row = replace(data.DATASETS["mnist"], mirrors=(sys.argv[1],), md5=eval(sys.argv[2]))
-data.DATASETS["mnist"] = row
+from ms_gan.data.known import IDX_SETS
+IDX_SETS["mnist"] = replace(IDX_SETS["mnist"], mirrors=(sys.argv[1],), md5=eval(sys.argv[2]))
 print(len(data.load("mnist")))
 """
 
 
 def test_processes_at_once_download_once(tmp_path, mirrors):
     (mirror,) = mirrors("slow")
-    command = [sys.executable, "-c", PROCESS, mirror.url, repr(MD5)]
-    environment = {**os.environ, "PYTHONPATH": str(REPO)}
-    options = {"env": environment, "stdout": subprocess.PIPE, "text": True}
-    processes = [subprocess.Popen(command, **options) for _ in range(3)]
+    processes = [tiny.python("-c", PROCESS, mirror.url, repr(MD5)) for _ in range(3)]
     assert [p.communicate(timeout=30)[0].strip() for p in processes] == ["20"] * 3
     assert sorted(mirror.seen) == sorted((name, None) for name in FILES)
     assert {p.name for p in cached(tmp_path).iterdir()} == {*FILES, ".lock"}
@@ -508,16 +550,16 @@ def test_processes_at_once_download_once(tmp_path, mirrors):
 
 def test_table_has_four_files_each_and_mirrors_that_end_in_a_slash():
     for name in ("mnist", "fashion_mnist", "kmnist"):
-        known = data.DATASETS[name]
+        known = IDX_SETS[name]
         assert len(known.md5) == 4 and all(len(digest) == 32 for digest in known.md5.values())
         assert len(known.classes) == 10 and all(m.endswith("/") for m in known.mirrors)
-    assert len(data.DATASETS["mnist"].mirrors) == 2
+        assert data.DATASETS[name].has_test and data.DATASETS[name].like is None
+    assert len(IDX_SETS["mnist"].mirrors) == 2
 
 
 def test_import_is_light():
     code = "import sys, ms_gan.data; assert not {'mindspore', 'sklearn'} & set(sys.modules)"
-    environment = {**os.environ, "PYTHONPATH": str(REPO)}
-    assert subprocess.run([sys.executable, "-c", code], env=environment).returncode == 0
+    assert tiny.python("-c", code).communicate()[1] == ""
 
 
 # ---- digits and real MNIST ---------------------------------------------------------------------

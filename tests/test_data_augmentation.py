@@ -1,21 +1,14 @@
 """scripts/data_augmentation.py: subsets, the table, and a whole run at smoke size."""
 
-import importlib.util
 import json
-import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 
 from ms_gan import data
-from tests.conftest import ROOT
+from tests import tiny
 
-PATH = ROOT / "scripts" / "data_augmentation.py"
-SPEC = importlib.util.spec_from_file_location("data_augmentation", PATH)
-script = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(script)
+script = tiny.script("data_augmentation")
 
 
 def test_subsets_are_balanced_and_apart_from_what_is_held_out():
@@ -66,30 +59,33 @@ def test_a_page_gets_the_table_between_its_marks(tmp_path):
 
 
 def run(folder, *words):
+    """(exit code, stdout, stderr) of the script for one subset."""
     narrow = ["model.g_widths=[16, 24]", "model.d_widths=[16]"]
-    command = [sys.executable, PATH, "--data", "digits", "--out", folder, "--sizes", "70"]
-    return subprocess.run(
-        [*map(str, command), "--seeds", "0", *words, "train.steps=2", *narrow],
-        env=os.environ, capture_output=True, text=True, timeout=300,
+    process = tiny.python(
+        tiny.ROOT / "scripts" / "data_augmentation.py", "--data", "digits", "--out", folder,
+        "--sizes", "70", "--seeds", "0", *words, "train.steps=2", *narrow,
     )  # fmt: skip
+    out, err = process.communicate(timeout=300)
+    return process.returncode, out, err
 
 
 @pytest.mark.slow
 def test_a_whole_run_and_again(tmp_path):
-    first = run(tmp_path, "--updates", "2")
-    assert first.returncode == 0, first.stderr
+    code, first, err = run(tmp_path, "--updates", "2")
+    assert code == 0, err
     content = json.loads((tmp_path / "results.json").read_text())
     assert content["settings"]["split"] == "test" and content["settings"]["updates"] == 2
     assert set(content["accuracy"]["70"]) == set(script.ARMS)
     assert all(0 <= arm["0"] <= 1 for arm in content["accuracy"]["70"].values())
     with np.load(tmp_path / "generated_70_0.npz") as found:
         assert found["images"].shape == (10 * script.PER_CLASS, 1, 28, 28)
+        # one class in each column of the picture
+        assert (found["labels"] == np.arange(10 * script.PER_CLASS) % 10).all()
     del content["accuracy"]["70"]["shifted"]["0"]  # as if stopped before it
     (tmp_path / "results.json").write_text(json.dumps(content))
-    again = run(tmp_path, "--updates", "2")
-    assert again.returncode == 0 and "70 images, seed 0, shifted:" in again.stdout
-    assert again.stdout.count(" % (") == 1 and "GAN" not in again.stdout
-    assert again.stdout.splitlines()[-4:] == first.stdout.splitlines()[-4:], "the same numbers"
-    other = run(tmp_path, "--updates", "3")
-    assert other.returncode == 1 and "made with other settings" in other.stderr
-    assert other.stderr.count("\n") == 1
+    code, again, _ = run(tmp_path, "--updates", "2")
+    assert code == 0 and "70 images, seed 0, shifted:" in again
+    assert again.count(" % (") == 1 and "GAN" not in again
+    assert again.splitlines()[-4:] == first.splitlines()[-4:], "the same numbers"
+    code, _, err = run(tmp_path, "--updates", "3")
+    assert code == 1 and "made with other settings" in err and err.count("\n") == 1

@@ -13,7 +13,7 @@ import pytest
 from ms_gan.cli import doctor
 from ms_gan.runs import shipped
 from ms_gan.system import runtime
-from tests.conftest import ROOT
+from tests.tiny import ROOT
 
 OWN = ("MS_GAN_DATA", "MS_GAN_SET_ISA", "GLOG_v", "XDG_CACHE_HOME", *runtime.ISA_VARIABLES)
 

@@ -3,24 +3,11 @@
 import errno
 import os
 import signal
-import subprocess
-import sys
 
 import pytest
 
 from ms_gan.system import files
-from tests.conftest import ROOT
-
-
-def python(code, *args, **kwargs):
-    return subprocess.Popen(
-        [sys.executable, "-c", code, *map(str, args)],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        **kwargs,
-    )
+from tests.tiny import python
 
 
 def test_writes_and_replaces(tmp_path):
@@ -80,7 +67,7 @@ with files.replacing(sys.argv[1]) as temporary:
     print("ready", flush=True)
     time.sleep(60)
 """
-    with python(code, path) as process:
+    with python("-c", code, path) as process:
         assert process.stdout.readline() == "ready\n"
         process.kill()
     assert process.returncode == -signal.SIGKILL
@@ -105,7 +92,7 @@ def test_full_disk(tmp_path):
     pytest.importorskip("resource")
     path, other = tmp_path / "a.txt", tmp_path / "b.txt"
     path.write_text("old")
-    with python(FULL_DISK, path, other) as process:
+    with python("-c", FULL_DISK, path, other) as process:
         out, err = process.communicate(timeout=30)
     assert process.returncode == 0, err
     assert out.strip() == f"{errno.EFBIG} {path}"

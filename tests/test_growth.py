@@ -6,9 +6,6 @@ smaller one here, who makes it larger says why.
 
 import gc
 import json
-import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -18,8 +15,8 @@ from mindspore import Tensor, nn
 from ms_gan import build, cli, data
 from ms_gan.data.dataset import Dataset
 from ms_gan.recipe import reader
-from ms_gan.training import trainer
-from tests.conftest import ROOT
+from ms_gan.training.feed import Feed
+from tests.tiny import ROOT, python
 
 # Kernels launched in one update (python -m benchmarks.kernels RECIPE).
 KERNELS = {"gan_mnist": 284, "default": 381, "dcgan28_mnist": 193}
@@ -65,13 +62,14 @@ def compiled(monkeypatch):
 )
 def test_each_cell_is_compiled_once(recipe, options, compiled, tmp_path, capsys):
     """Across epochs with a partial last batch, logs, samples, saves; again after continuing."""
+    gc.collect()  # MindSpore forgets the shapes of all Cells when one goes: not while we count
     run = tmp_path / "run"
     command = ["train", "--config", recipe, "--run-dir", str(run), *TINY, *options]
     for steps in (32, 40):  # an epoch is 28 batches and 5 images
         assert cli.main([*command, f"train.steps={steps}"]) == 0
         assert sorted(compiled) == ["AdversarialStep", "Generator"], f"up to step {steps}"
         compiled.clear()
-    gc.collect()  # MindSpore forgets the shapes of all Cells when one goes
+    gc.collect()
     words = ["generate", str(run / "generator.ckpt"), "--out", str(tmp_path / "new")]
     assert cli.main([*words, "--num", "70"]) == 0  # not a multiple of the batch
     assert compiled == ["Generator"]
@@ -87,13 +85,10 @@ def test_another_shape_would_be_counted(compiled):
 
 
 def test_kernels_of_an_update():
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.kernels", *KERNELS, "--batch", "8"],
-        cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
-        timeout=300,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout.splitlines()[-1])
+    process = python("-m", "benchmarks.kernels", *KERNELS, "--batch", "8", cwd=ROOT)
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    found = json.loads(out.splitlines()[-1])
     launches = {
         name: sum(kernel["launches"] for kernel in kernels.values())
         for name, kernels in found.items()
@@ -110,9 +105,7 @@ def test_bytes_to_the_device(recipe):
     dataset = Dataset("zeros", images, np.zeros(1000, np.int32), tuple("0123456789"), "here", {})
     batches = data.Batches(dataset, config.data.batch_size, seed=0)
     state = build.build_training(config, dataset.image_shape, dataset.num_classes, {})
-    given = []
-    state.update = lambda *inputs: given.extend(inputs)
-    trainer.update(state, batches, 0, config.train.d_steps, config.train.same_latents)
-    bytes_given = sum(x.nbytes for x in given if isinstance(x, Tensor))
+    given = Feed(batches, state.rows, seed=0).at(0)
+    bytes_given = sum(x.nbytes for x in given if x is not None)
     n = NUMBERS[recipe]
     assert bytes_given == 4 * (n["images"] * n["each"] + n["latents"] * n["width"])

@@ -1,17 +1,11 @@
 """The ring of docs/theory.md, section 6: how modes are counted, and that every combination runs."""
 
-import importlib.util
-
 import numpy as np
 import pytest
 
-from tests.conftest import ROOT
+from tests import tiny
 
-SPEC = importlib.util.spec_from_file_location(
-    "mode_collapse", ROOT / "scripts" / "mode_collapse.py"
-)
-script = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(script)
+script = tiny.script("mode_collapse")
 
 
 def test_data_has_every_mode(rng):

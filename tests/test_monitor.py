@@ -1,48 +1,43 @@
 """Evaluation while training: its numbers, its rule, what is kept, what a kill does to it."""
 
 import json
-import os
-import shutil
-import subprocess
-import sys
 import time
 
 import numpy as np
 import pytest
-import yaml
 
-from mindspore import Parameter, Tensor, nn
+from mindspore import Tensor
 
 from ms_gan import build, cli, data
 from ms_gan.evaluation import classifier
-from ms_gan.evaluation.monitor import DISTANCE, Monitor, collapse
-from ms_gan.runs import checkpoint
+from ms_gan.evaluation.evaluator import DISTANCE
+from ms_gan.evaluation.monitor import Monitor, collapse
+from ms_gan.runs import checkpoint, shipped
 from ms_gan.runs.run_dir import RunDir
-from tests.conftest import ROOT
-
-RECIPE = {
-    "name": "tiny",
-    "data": {"name": "digits", "batch_size": 64},
-    "model": {"name": "gan", "latent_dim": 8, "g_widths": [16, 24], "d_widths": [16]},
-    "optimizer": {"lr_d": 2e-3, "lr_g": 2e-3},
-    "train": {"steps": 12},
-    "every": {"log": 2, "sample": 4, "save": 4, "evaluate": 3, "keep": 9},
-    "runtime": {"device": "CPU"},
-}
+from tests import tiny
+from tests.tiny import replay
 
 
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory):
-    path = tmp_path_factory.mktemp("recipe") / "tiny.yaml"
-    path.write_text(yaml.safe_dump(RECIPE))
-    return path
+    return tiny.recipe_file(
+        tmp_path_factory.mktemp("recipe"),
+        optimizer={"lr_d": 2e-3, "lr_g": 2e-3},
+        train={"steps": 12},
+        every={"log": 2, "sample": 4, "save": 4, "evaluate": 3, "keep": 9},
+    )
+
+
+def train(recipe, folder, *overrides):
+    words = ["train", "--config", recipe, "--run-dir", folder, *overrides]
+    assert cli.main([str(word) for word in words]) == 0
 
 
 @pytest.fixture(scope="module")
 def whole(recipe, tmp_path_factory):
     """A finished run, never interrupted."""
     folder = tmp_path_factory.mktemp("whole") / "run"
-    assert cli.main(["train", "--config", str(recipe), "--run-dir", str(folder)]) == 0
+    train(recipe, folder)
     return folder
 
 
@@ -86,26 +81,14 @@ def test_collapse(rows, says):
 # --- the monitor ----------------------------------------------------------------------------------
 
 
-class Replay(nn.Cell):
-    """A generator that shows the same 64 images whatever its latents are."""
-
-    def __init__(self, images):
-        super().__init__()
-        self.images = Parameter(Tensor(images), name="images")
-        self.num_classes = 0
-
-    def construct(self, z):
-        return self.images + 0 * z.sum()
-
-
 @pytest.fixture(scope="module")
 def net():
-    return classifier.load(classifier.ASSETS / classifier.SHIPPED["mnist"])[0]
+    return classifier.load(shipped.ASSETS / shipped.CLASSIFIERS["mnist"])[0]
 
 
 @pytest.fixture(scope="module")
 def digits():
-    return classifier.splits("digits")
+    return data.splits("digits")
 
 
 def test_a_monitor_warns_once_an_episode(net, digits):
@@ -113,17 +96,17 @@ def test_a_monitor_warns_once_an_episode(net, digits):
     good = data.to_float(train.images[:64])
     poor = np.repeat(good[:1], 64, axis=0)
     lines = []
-    generator = Replay(good)
+    sampler = replay(good)
     scores = {"real_score": 0.0, "fake_score": 0.0}
     monitor = Monitor(net, train, test, seed=0, num=128, say=lines.append)
     assert len(lines) == 1 and f"distance {monitor.floor:.2f}" in lines[0]
     assert "128 samples against 128 test images" in lines[0]
     warned = []
     for step, images in enumerate((poor, good, poor, poor, good, poor)):
-        generator.images.set_data(Tensor(images))
+        sampler.net.images.set_data(Tensor(images))
         lines.clear()
-        values = monitor.judge(step, generator, 4, scores)
-        assert f"step {step}: distance {values[DISTANCE]:.2f}" in lines[0]
+        values = monitor.measure(step, sampler, scores)
+        assert f"step {step}: distance {values[DISTANCE.key]:.2f}" in lines[0]
         assert values["floor"] == monitor.floor
         assert sum(values["shares"]) == pytest.approx(1, abs=1e-3)
         assert values["classes_seen"] == (1 if images is poor else 10)
@@ -137,8 +120,8 @@ def test_a_monitor_warns_once_an_episode(net, digits):
         again = Monitor(
             net, train, test, seed=0, num=128, rows=[{"step": 9}, *monitor.rows[:known]]
         )
-        generator.images.set_data(Tensor(poor))
-        values = again.judge(known, generator, 4, scores)
+        sampler.net.images.set_data(Tensor(poor))
+        values = again.measure(known, sampler, scores)
         assert again.rows[-1] == monitor.rows[known] and not again.improved
 
 
@@ -146,10 +129,10 @@ def test_a_monitor_warns_once_an_episode(net, digits):
 
 
 def evaluations(folder):
-    return [row for row in RunDir(folder).read_log() if DISTANCE in row]
+    return [row for row in RunDir(folder).read_log() if DISTANCE.key in row]
 
 
-def test_log_and_best(whole):
+def test_log_and_best(whole, recipe, tmp_path):
     rows = RunDir(whole).read_log()
     assert [row["step"] for row in rows] == [2, 3, 4, 6, 8, 9, 10, 12]  # one line a step
     found = evaluations(whole)
@@ -157,21 +140,23 @@ def test_log_and_best(whole):
     for row in found:
         assert {"precision", "recall", "coverage", "classes_seen", "shares", "floor"} < row.keys()
     assert len({row["floor"] for row in found}) == 1
-    best = min(found, key=lambda row: row[DISTANCE])
-    assert 0 < best["floor"] < best[DISTANCE]
-    generator, _, meta = build.load_generator(whole / "best.ckpt")
-    assert meta["step"] == best["step"]
-    assert meta["evaluation"].items() <= best.items()
-    z = np.random.default_rng(0).standard_normal((3, 8), np.float32)
-    if best["step"] % 4 == 0:
-        training = build.load_generator(RunDir(whole).checkpoint_file(best["step"]))[0]
-        assert (generator(Tensor(z)).asnumpy() == training(Tensor(z)).asnumpy()).all()
+    best = min(found, key=lambda row: row[DISTANCE.key])
+    assert 0 < best["floor"] < best[DISTANCE.key]
+    sampler = build.load_sampler(whole / "best.ckpt")
+    assert sampler.meta["step"] == best["step"]
+    assert sampler.meta["evaluation"].items() <= best.items()
+    training = RunDir(whole).checkpoint_file(best["step"])
+    if not training.exists():
+        training = tmp_path / "generator.ckpt"
+        train(recipe, tmp_path, f"train.steps={best['step']}", "every.evaluate=0")
+    expected = build.load_sampler(training).samples(0, 3)[0]
+    assert (sampler.samples(0, 3)[0] == expected).all()
 
 
 def test_the_end_names_the_best(whole, recipe, capsys):
-    assert cli.main(["train", "--config", str(recipe), "--run-dir", str(whole)]) == 0
-    best = min(evaluations(whole), key=lambda row: row[DISTANCE])
-    expected = f"best at step {best['step']}: distance {best[DISTANCE]:.2f} (floor "
+    train(recipe, whole)
+    best = min(evaluations(whole), key=lambda row: row[DISTANCE.key])
+    expected = f"best at step {best['step']}: distance {best[DISTANCE.key]:.2f} (floor "
     assert expected in capsys.readouterr().out
 
 
@@ -188,40 +173,34 @@ def assert_same(one, other):
 @pytest.mark.parametrize("step", [0, 8])
 def test_a_best_of_a_forgotten_step_comes_again(step, whole, recipe, tmp_path):
     """As after a kill: log, samples and best.ckpt are of later steps than the newest checkpoint."""
-    folder = tmp_path / "run"
-    shutil.copytree(whole, folder)
-    for later, path in RunDir(folder).checkpoint_files():
-        if later > step:
-            path.unlink()
+    folder = tiny.copy_run(whole, tmp_path / "run", step)
     assert checkpoint.load(folder / "best.ckpt")[1]["step"] > step
-    assert cli.main(["train", "--config", str(recipe), "--run-dir", str(folder)]) == 0
+    train(recipe, folder)
     assert_same(folder, whole)
 
 
 def test_a_kill_changes_nothing(whole, recipe, tmp_path):
     folder = tmp_path / "run"
-    words = [sys.executable, "-m", "ms_gan", "train", "--config", recipe, "--run-dir", folder]
-    env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    with subprocess.Popen(words, env=env, stdout=subprocess.DEVNULL) as process:
+    words = ["train", "--config", recipe, "--run-dir", folder]
+    with tiny.start(*words) as process:
         while len(evaluations(folder)) < 2:  # step 6: after the checkpoint of step 4
             assert process.poll() is None
             time.sleep(0.01)
         process.kill()
-    assert subprocess.run(words, env=env, stdout=subprocess.DEVNULL).returncode == 0
+    assert process.returncode != 0, "it ended before the kill"
+    assert tiny.run(*words)[0] == 0
     assert_same(folder, whole)
 
 
 def test_never_means_never(recipe, tmp_path, capsys):
-    words = ["train", "--config", str(recipe), "--run-dir", str(tmp_path), "every.evaluate=0"]
-    assert cli.main(words) == 0
+    train(recipe, tmp_path, "every.evaluate=0")
     assert not evaluations(tmp_path) and not (tmp_path / "best.ckpt").exists()
     out = capsys.readouterr().out
     assert "evaluation" not in out and "best at" not in out
 
 
 def test_no_classifier_fits(recipe, tmp_path, capsys):
-    words = ["train", "--config", str(recipe), "--run-dir", str(tmp_path), "data.size=20"]
-    assert cli.main(words) == 0
+    train(recipe, tmp_path, "data.size=20")
     out = capsys.readouterr().out
     assert (
         out.count("no evaluation while training: no classifier is shipped for digits [1, 20") == 1
@@ -237,8 +216,7 @@ def test_no_test_images(recipe, tmp_path, capsys):
     for kind, array in (("images", images), ("labels", labels)):
         header = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">i4").tobytes()
         (root / f"train-{kind}-idx{array.ndim}-ubyte").write_bytes(header + array.tobytes())
-    words = ["train", "--config", str(recipe), "--run-dir", str(tmp_path / "run")]
-    assert cli.main([*words, "data.name=mnist", f"data.root={root}"]) == 0
+    train(recipe, tmp_path / "run", "data.name=mnist", f"data.root={root}")
     out = capsys.readouterr().out
     line = next(line for line in out.splitlines() if "no evaluation while training" in line)
     assert "no mnist files of split 'test'" in line and "best at" not in out

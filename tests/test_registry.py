@@ -3,7 +3,8 @@
 import pytest
 
 from ms_gan.recipe.registry import Registry, options_of
-from ms_gan.recipe.schema import ConfigError, Part
+from ms_gan.recipe.schema import Config, ConfigError, Part, Ramp
+from tests import tiny
 
 
 def hinge(*, margin: float = 1.0, sides: int = 2, soft: bool = False, widths: tuple = (4, 8)):
@@ -20,10 +21,7 @@ LOSS = Registry("loss", {"hinge": hinge, "plain": plain})
 
 
 def refused(function, *args, **kwargs):
-    with pytest.raises(ConfigError) as caught:
-        function(*args, **kwargs)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
+    return tiny.refused(ConfigError, function, *args, **kwargs)
 
 
 def test_builds_with_defaults_and_options():
@@ -104,8 +102,83 @@ def test_options_are_the_keyword_only_parameters():
 )
 def test_the_real_models(options, start):
     from ms_gan import build
-    from ms_gan.recipe.schema import Config
 
     config = Config("t", model=Part("gan", options))
     message = refused(build.build_net, config, "generator", (1, 8, 8), 0)
     assert message.startswith(start)
+
+
+# --- weights ------------------------------------------------------------------------------------
+
+
+class Heavy:
+    weight = 10.0
+
+    def __init__(self, *, power: float = 2.0):
+        self.power = power
+
+
+WEIGHTED = Registry("part", {"heavy": Heavy, "plain": hinge}, weight=1.0)
+
+
+def test_a_weight_is_taken_apart():
+    """Of the row, of the table, or of the recipe; what is left builds the part."""
+    assert WEIGHTED.split(Part("heavy")) == (Part("heavy"), 10.0)
+    assert WEIGHTED.split(Part("plain")) == (Part("plain"), 1.0)
+    part, weight = WEIGHTED.split(Part("heavy", {"power": 3.0, "weight": 2}))
+    assert (part, weight) == (Part("heavy", {"power": 3.0}), 2)
+    assert WEIGHTED.build(part).power == 3.0
+    ramp = Ramp(5.0, 0.0, 100)
+    assert WEIGHTED.split(Part("heavy", {"weight": ramp})) == (Part("heavy"), ramp)
+    assert LOSS.split(Part("hinge")) == (Part("hinge"), None)
+
+
+@pytest.mark.parametrize(
+    ("table", "options", "message"),
+    [
+        (WEIGHTED, {"weight": -1.0}, "part.weight: -1.0 is negative"),
+        (WEIGHTED, {"weight": Ramp(1.0, -1.0, 5)}, "part.weight: -1.0 is negative"),
+        (WEIGHTED, {"weight": "heavy"}, "part.weight: expected float"),
+        (WEIGHTED, {"wieght": 1.0}, "part.wieght: 'plain' has no such option"),
+        (LOSS, {"weight": 1.0}, "loss.weight: 'plain' has no such option"),
+    ],
+)
+def test_weights_that_are_refused(table, options, message):
+    assert refused(table.split, Part("plain", options)).startswith(message)
+
+
+def test_a_ramp_is_a_weight_and_nothing_else():
+    message = refused(WEIGHTED.split, Part("heavy", {"power": Ramp(1.0, 0.0, 5)}))
+    assert message.startswith("part.power: expected float, got Ramp")
+
+
+# --- sections with options of their rows ----------------------------------------------------------
+
+
+def fast(*, pace: float = 0.9, given: int = 0):
+    pass
+
+
+def slow(*, rest: float = 0.5, given: int = 0):
+    pass
+
+
+PACE = Registry("pace", {"fast": fast, "slow": slow})
+
+
+def test_all_options_of_the_row_are_written_down():
+    resolved = PACE.resolve(Part("fast", {"pace": 0.8}), ("given",))
+    assert resolved == Part("fast", {"pace": 0.8})
+    assert PACE.resolve(Part("slow"), ("given",)).options == {"rest": 0.5}
+    assert PACE.resolve(Part("slow")).options == {"rest": 0.5, "given": 0}
+    assert PACE.resolve(resolved, ("given",)) == resolved
+
+
+def test_an_option_of_another_row_is_refused_unless_it_says_nothing():
+    """Recipes that were written down by 0.1 hold the options of all rows, with their defaults."""
+    assert PACE.resolve(Part("fast", {"rest": 0.5}), ("given",)).options == {"pace": 0.9}
+    message = refused(PACE.resolve, Part("fast", {"rest": 0.4}), ("given",))
+    assert message.startswith("pace.rest: 'fast' has no such option; it has: pace")
+    for value in (0, 1):
+        message = refused(PACE.resolve, Part("fast", {"given": value}), ("given",))
+        assert message.startswith("pace.given: 'fast' has no such option")

@@ -2,16 +2,17 @@
 
 import json
 import os
-import subprocess
-import sys
 from contextlib import ExitStack
+from functools import partial
 
 import pytest
 
 from ms_gan.recipe import reader
+from ms_gan.recipe.schema import ConfigError
 from ms_gan.runs.run_dir import RunDir, RunError
-from tests.conftest import ROOT
+from tests import tiny
 
+refused = partial(tiny.refused, RunError)
 RECIPE = reader.from_dict({"name": "t", "train": {"steps": 10}})
 
 
@@ -20,13 +21,6 @@ def changed(*overrides):
     for override in overrides:
         reader.apply_override(tree, override)
     return reader.from_dict(tree)
-
-
-def refused(function, *args):
-    with pytest.raises(RunError) as caught:
-        function(*args)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 @pytest.fixture
@@ -85,6 +79,25 @@ def test_another_recipe_is_refused(run, override, says):
     assert "--run-dir" in message
 
 
+def test_what_the_recipe_of_the_run_leaves_open_is_filled_up(run):
+    """Both recipes are compared as they are after the same filling up."""
+
+    def resolve(config):
+        if "zzz" in config.model.options:
+            raise ConfigError("model.zzz: 'gan' has no such option")
+        tree = reader.to_dict(config)
+        tree["model"].setdefault("latent_dim", 100)
+        return reader.from_dict(tree)
+
+    assert "latent_dim: None -> 100" in refused(RunDir(run.path).check, resolve(RECIPE))
+    RunDir(run.path).check(resolve(RECIPE), resolve)
+    message = refused(RunDir(run.path).check, changed("model.latent_dim=7"), resolve)
+    assert "(model.latent_dim: 100 -> 7)" in message
+    run.config_file.write_text(reader.dump(changed("model.zzz=1")))
+    message = refused(RunDir(run.path).check, RECIPE, resolve)
+    assert "its config.yaml cannot be used (model.zzz: " in message and "--run-dir" in message
+
+
 def test_a_recipe_that_cannot_be_read(run):
     run.config_file.write_text("name: t\nkey_of_tomorrow: 1\n")
     message = refused(RunDir(run.path).check, RECIPE)
@@ -120,11 +133,11 @@ def test_killed_before_the_folders_were_made(tmp_path, opened):
 
 HOLD = """
 import sys, time
-from ms_gan.recipe import config
+from ms_gan.recipe import reader
 from ms_gan.runs.run_dir import RunDir, RunError
 run = RunDir(sys.argv[1])
 try:
-    with run.open(config.from_dict({"name": "t", "train": {"steps": 10}})):
+    with run.open(reader.from_dict({"name": "t", "train": {"steps": 10}})):
         print("ready", flush=True)
         time.sleep(float(sys.argv[2]))
 except RunError as error:
@@ -133,13 +146,7 @@ except RunError as error:
 
 
 def holder(path, seconds):
-    return subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(path), str(seconds)],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    return tiny.python("-c", HOLD, path, seconds)
 
 
 def test_one_process_at_a_time(tmp_path):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ms_gan.system import runtime
-from tests.conftest import ROOT
+from tests.tiny import ROOT
 
 OURS = (
     "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "MS_GAN_SET_ISA", "GLOG_v",
@@ -44,7 +44,7 @@ def test_the_instruction_set_when_the_user_says_nothing():
 
 def test_a_child_process_may_change_our_choice_but_not_the_users():
     code = (
-        "import os, ms_gan\nfrom ms_gan import runtime\n"
+        "import os\nfrom ms_gan.system import runtime\n"
         "runtime.limit_instruction_set(convolutions=False)\n"
         "print(os.environ.get('ONEDNN_MAX_CPU_ISA'), os.environ.get('MS_GAN_SET_ISA'))"
     )
@@ -71,7 +71,7 @@ FPMATH = ("ONEDNN_DEFAULT_FPMATH_MODE", FPMATH_OURS, "TF32")
 def test_the_recipe_may_choose(call, variable, ours, users, expected):
     """It beats our own choice, also an inherited one; what the user's environment says beats it."""
     code = (
-        "import os, ms_gan\nfrom ms_gan import runtime\n"
+        "import os\nfrom ms_gan.system import runtime\n"
         f"runtime.{call}\n"
         f"print(os.environ.get('{variable}'))"
     )

@@ -1,31 +1,38 @@
 """Images are a function of the generator and the seed alone."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
-import mindspore as ms
 from mindspore import nn
 
 from ms_gan import build
 from ms_gan.recipe.schema import Config, Part
-from ms_gan.runs import sampling
+from ms_gan.runs import sampling, visualise
+from ms_gan.runs.sampling import Sampler
+from tests.tiny import randomise, values
 
 SHAPE = (1, 8, 8)
 
 
+def make(num_classes=0):
+    """A small generator with BatchNorm whose every number is random."""
+    options = {"latent_dim": 10, "g_widths": [16, 32, 24], "conditional": num_classes > 0}
+    config = Config("t", model=Part("gan", options))
+    net = build.build_net(config, "generator", SHAPE, num_classes)
+    return randomise(net, seed=0, scale=0.3)
+
+
 @pytest.fixture(scope="module")
 def generator():
-    """A small generator with BatchNorm whose every number is random."""
-    part = Part("gan", {"latent_dim": 10, "g_widths": [16, 32, 24]})
-    net = build.build_net(Config("t", model=part), "generator", SHAPE, 0)
-    rng = np.random.default_rng(0)
-    for p in net.get_parameters():
-        if "variance" in p.name:
-            numbers = rng.uniform(0.5, 1.5, p.shape)
-        else:
-            numbers = rng.standard_normal(p.shape) / np.sqrt(p.shape[-1] if p.ndim == 2 else 4)
-        p.set_data(ms.Tensor(numbers.astype(np.float32)))
-    return net
+    return make()
+
+
+@pytest.fixture(scope="module")
+def conditional():
+    """A Sampler whose three classes are not equally frequent."""
+    return Sampler(make(3), SHAPE, {"class_shares": [0.5, 0.125, 0.375]})
 
 
 # --- latents --------------------------------------------------------------------------------------
@@ -57,22 +64,8 @@ def test_latents_are_standard_normal():
     assert abs(correlations).max() < 5 / np.sqrt(4000)
 
 
-def test_training_noise():
-    z, uniform, _ = sampling.training_noise(0, 7, 64, 10)
-    again = sampling.training_noise(0, 7, 64, 10)
-    np.testing.assert_array_equal(z, again[0])
-    np.testing.assert_array_equal(uniform, again[1])
-    assert (z.shape, z.dtype) == ((64, 10), np.float32)
-    assert (uniform.shape, uniform.dtype) == ((64,), np.float32)
-    assert uniform.min() >= 0 and uniform.max() < 1 and uniform.std() > 0.2
-    others = [sampling.training_noise(seed, step, 64, 10)[0] for seed, step in ((0, 8), (1, 7))]
-    for other in (*others, sampling.latents(0, 64, 10), sampling.latents(7, 64, 10)):
-        assert not np.isin(z, other).any()
-
-
-def test_big_seeds_and_steps():
+def test_big_seeds():
     assert np.isfinite(sampling.latents(2**40, 2, 3)).all()
-    assert np.isfinite(sampling.training_noise(2**32 - 1, 10**7, 2, 3)[0]).all()
 
 
 # --- images ---------------------------------------------------------------------------------------
@@ -109,11 +102,11 @@ def test_images_do_not_depend_on_their_neighbours(generator):
 def test_a_generator_left_in_training_mode_is_used_in_inference_mode(generator):
     z = sampling.latents(0, 5, 10)
     expected = sampling.generate(generator, z)
-    before = {p.name: p.asnumpy().copy() for p in generator.get_parameters()}
+    before = values(generator)
     generator.set_train(True)
     np.testing.assert_array_equal(sampling.generate(generator, z), expected)
-    for p in generator.get_parameters():
-        np.testing.assert_array_equal(p.asnumpy(), before[p.name])
+    for name, value in values(generator).items():
+        np.testing.assert_array_equal(value, before[name])
     assert any("moving_mean" in name for name in before)
 
 
@@ -125,6 +118,71 @@ def test_labels_are_batched_with_the_latents():
     labels = np.arange(7, dtype=np.int32)
     images = sampling.generate(Labelled(), np.zeros((7, 2), np.float32), labels, batch_size=3)
     np.testing.assert_allclose(images[:, 0, 0, 0], labels / 10, atol=1e-6)
+
+
+# --- which images -----------------------------------------------------------------------------
+
+
+def test_samples_are_those_of_the_seed(generator):
+    """Whatever reads them: at once or in chunks, few or many."""
+    sampler = Sampler(generator, SHAPE, {})
+    images, labels = sampler.samples(5, 150)
+    assert labels is None
+    expected = sampling.generate(generator, sampling.latents(5, 150, 10))
+    np.testing.assert_array_equal(images, expected)
+    for num in (1, 64, 100):
+        np.testing.assert_array_equal(sampler.samples(5, num)[0], images[:num])
+    assert not np.array_equal(sampler.samples(6, 1)[0], images[:1])
+    for size in (40, 64, 150, 1024):
+        chunks = [chunk for chunk, _ in sampler.chunks(5, 150, size=size)]
+        assert [len(chunk) for chunk in chunks] == [
+            min(size, 150 - start) for start in range(0, 150, size)
+        ]
+        np.testing.assert_array_equal(np.concatenate(chunks), images)
+
+
+def test_the_classes_of_samples_are_as_frequent_as_in_the_training_data(conditional):
+    images, labels = conditional.samples(5, 80)
+    np.testing.assert_array_equal(labels, conditional.labels(80))
+    assert np.bincount(labels).tolist() == [40, 10, 30]
+    z = sampling.latents(5, 80, 10)
+    np.testing.assert_array_equal(images, sampling.generate(conditional.net, z, labels))
+    few, some = conditional.samples(5, 30)
+    np.testing.assert_array_equal(few, images[:30])
+    np.testing.assert_array_equal(some, labels[:30])
+    pieces = [part for _, part in conditional.chunks(5, 80, size=30)]
+    np.testing.assert_array_equal(np.concatenate(pieces), labels)
+    one, twos = conditional.samples(5, 3, label=2)
+    assert twos.tolist() == [2, 2, 2]
+    np.testing.assert_array_equal(one, sampling.generate(conditional.net, z[:3], twos))
+
+
+def test_without_shares_the_classes_take_turns(conditional):
+    """As of a checkpoint that does not say how frequent they are."""
+    sampler = dataclasses.replace(conditional, meta={})
+    assert sampler.labels(7).tolist() == [0, 1, 2, 0, 1, 2, 0]
+
+
+def test_a_walk_changes_its_class_at_every_stop(conditional):
+    walk = conditional.walk(4)
+    z = sampling.interpolation(4, 10)
+    labels = conditional.labels(sampling.STOPS).repeat(sampling.FRAMES)
+    np.testing.assert_array_equal(walk, sampling.generate(conditional.net, z, labels))
+    ones = np.full(len(z), 1, np.int32)
+    np.testing.assert_array_equal(
+        conditional.walk(4, label=1), sampling.generate(conditional.net, z, ones)
+    )
+
+
+def test_the_gallery_has_one_row_a_class_whatever_the_shares(conditional, generator):
+    num = sampling.FIXED_PER_CLASS
+    labels = np.arange(3 * num, dtype=np.int32) % 3
+    images = sampling.generate(conditional.net, sampling.latents(2, 3 * num, 10), labels)
+    rows = np.concatenate([images[labels == label] for label in range(3)])
+    np.testing.assert_array_equal(conditional.gallery(2), visualise.grid(rows, columns=num))
+    plain = Sampler(generator, SHAPE, {})
+    expected = visualise.grid(plain.samples(2, sampling.FIXED)[0])
+    np.testing.assert_array_equal(plain.gallery(2), expected)
 
 
 # --- walks ----------------------------------------------------------------------------------------

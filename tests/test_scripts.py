@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+from tests.tiny import ROOT
+
 SCRIPTS = sorted((ROOT / "scripts").glob("run_*.sh"))
 
 
@@ -46,7 +47,8 @@ def test_train_and_generate_from_another_folder(copy, tmp_path):
     """Relative paths are those of the person who calls, recipes are found by name."""
     here = tmp_path / "else where"
     here.mkdir()
-    tiny = ["data.name=digits", "data.batch_size=64", "train.steps=2", "every.sample=0"]
+    tiny = ["data.name=digits", "data.batch_size=64", "train.steps=2", "every.sample=0",
+            "model.g_widths=[16]", "model.d_widths=[16]"]  # fmt: skip
     done = call(
         copy / "scripts" / "run_train.sh", "--config", "configs/gan_mnist.yaml", *tiny, cwd=here
     )

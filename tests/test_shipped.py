@@ -1,4 +1,4 @@
-"""The shipped generators: whole, small, described, and usable with nothing but the package."""
+"""The shipped weights: whole, small, described, and usable with nothing but the package."""
 
 import os
 import re
@@ -12,12 +12,13 @@ from PIL import Image
 
 from ms_gan import build, cli
 from ms_gan.evaluation import classifier
-from ms_gan.runs import sampling, shipped
+from ms_gan.runs import shipped
 from ms_gan.runs.checkpoint import CheckpointError
-from tests.conftest import ROOT
+from tests.tiny import ROOT, refused, refused_command
 
 CARD = (shipped.ASSETS / "README.md").read_text(encoding="utf-8")
 GENERATORS = shipped.GENERATORS.items()
+FILES = [*shipped.GENERATORS.values(), *shipped.CLASSIFIERS.values()]
 
 
 def generate(folder, *words):
@@ -37,32 +38,32 @@ def generate(folder, *words):
     return done
 
 
-@pytest.mark.parametrize("name, file", GENERATORS)
-def test_the_file_is_whole_small_and_described(name, file):
+@pytest.mark.parametrize("file", FILES)
+def test_the_file_is_whole_small_and_described(file):
     path = shipped.ASSETS / file
     assert shipped.damage(path) is None
-    assert path.stat().st_size < 8_000_000
+    assert path.stat().st_size < (2e6 if "classifier" in file else 8e6)
     section = re.search(rf"^## {re.escape(file)}$(.*?)(?=^## |\Z)", CARD, re.M | re.S)[1]
-    assert shipped.checksums()[file] in section
-    assert f"--pretrained {name}" in section and f"{path.stat().st_size:,} bytes" in section
-    for row in ("recipe", "data", "command", "commit"):
+    assert shipped.checksums()[file] in section and f"{path.stat().st_size:,} bytes" in section
+    for name in (name for name, its in GENERATORS if its == file):
+        assert f"--pretrained {name}" in section and re.search(r"^\| recipe \| \S", section, re.M)
+    for row in ("data", "command", "commit"):
         assert re.search(rf"^\| {row} \| \S.*\|$", section, re.M), row
 
 
 def test_nothing_is_listed_that_is_not_there():
     files = {path.name for path in shipped.ASSETS.glob("*.ckpt")}
     assert shipped.checksums().keys() == files
-    assert files == {*shipped.GENERATORS.values(), *classifier.SHIPPED.values()}
+    assert files == set(FILES)
     assert sum((shipped.ASSETS / file).stat().st_size for file in files) < 25e6
 
 
 @pytest.mark.parametrize("name, file", GENERATORS)
 def test_they_are_what_their_names_say(name, file):
-    generator, latent_dim, meta = build.load_generator(shipped.ASSETS / file)
-    assert generator.num_classes == (10 if name == "mnist" else 0)
-    assert meta["data"] == "mnist" and meta["image_shape"] == [1, 28, 28]
-    labels = sampling.class_labels(64, generator.num_classes)
-    images = sampling.generate(generator, sampling.latents(1, 64, latent_dim), labels)
+    sampler = build.load_sampler(shipped.ASSETS / file)
+    assert sampler.num_classes == (10 if name == "mnist" else 0)
+    assert sampler.meta["data"] == "mnist" and sampler.image_shape == (1, 28, 28)
+    images, _ = sampler.samples(1, 64)
     assert images.shape == (64, 1, 28, 28) and len({image.tobytes() for image in images}) == 64
     assert -1 <= images.min() < -0.9 and 0.9 < images.max() <= 1  # black paper, white ink
     assert images.mean() < -0.4
@@ -87,49 +88,54 @@ def test_the_best_one_is_the_one_without_a_name(tmp_path):
 
 def test_labels_are_obeyed(tmp_path):
     """The classifier reads the digit that was asked for; `--label` needs no checkpoint."""
-    generator, latent_dim, _ = build.load_generator(shipped.ASSETS / shipped.GENERATORS["mnist"])
-    labels = sampling.class_labels(640, 10)
-    images = sampling.generate(generator, sampling.latents(1, 640, latent_dim), labels)
-    net, _ = classifier.load(shipped.ASSETS / classifier.SHIPPED["mnist"])
+    sampler = build.load_sampler(shipped.ASSETS / shipped.GENERATORS["mnist"])
+    images, labels = sampler.samples(1, 640)
+    net, _ = classifier.load(shipped.ASSETS / shipped.CLASSIFIERS["mnist"])
     read = classifier.predict(net, images)[1].argmax(axis=1)
     right = [float((read[labels == label] == label).mean()) for label in range(10)]
     assert min(right) > 0.8 and np.mean(right) > 0.9, right
     words = ["generate", "--num", "3", "--format", "npy", "--device", "CPU", "--out"]
     assert cli.main([*words, str(tmp_path), "--label", "7"]) == 0
-    sevens = np.full(3, 7, np.int32)
-    expected = sampling.generate(generator, sampling.latents(1, 3, latent_dim), sevens)
+    expected = sampler.samples(1, 3, label=7)[0]
     assert np.load(tmp_path / "samples.npy").tobytes() == expected.tobytes()
 
 
-def refused(words, capsys):
-    assert cli.main(["generate", *map(str, words)]) == 2
-    out, err = capsys.readouterr()
-    assert out == "" and err.count("\n") == 1
-    return err
-
-
 def test_what_cannot_be_meant(tmp_path, capsys):
-    assert "give one" in refused(["--pretrained", "mnist", tmp_path], capsys)
-    assert "takes no labels" in refused(["--pretrained", "mnist-tutorial", "--label", "3"], capsys)
-    assert "expected 0 to 9" in refused(["--label", "10"], capsys)
+    def said(*words):
+        return refused_command(capsys, "generate", *words)
+
+    assert "give one" in said("--pretrained", "mnist", tmp_path)
+    assert "takes no labels" in said("--pretrained", "mnist-tutorial", "--label", "3")
+    assert "expected 0 to 9" in said("--label", "10")
     with pytest.raises(SystemExit):
         cli.main(["generate", "--pretrained", "imagenet"])
     assert "choose from" in capsys.readouterr().err
 
 
-def test_damaged_and_missing_files_are_one_line(tmp_path, capsys, monkeypatch):
+COMMANDS = {"classifier": ["evaluate", "--pretrained", "mnist-tutorial"], "generator": ["generate"]}
+
+
+@pytest.mark.parametrize("kind", COMMANDS)
+def test_damaged_and_missing_files_are_one_line(kind, tmp_path, capsys, monkeypatch):
+    load = classifier.load if kind == "classifier" else build.load_sampler
+    table = shipped.CLASSIFIERS if kind == "classifier" else shipped.GENERATORS
+    copy = tmp_path / table["mnist"]
+    for file in (copy.name, shipped.GENERATORS["mnist-tutorial"]):
+        shutil.copy(shipped.ASSETS / file, tmp_path)
+    sums = shipped.ASSETS / "SHA256SUMS"
     monkeypatch.setattr(shipped, "ASSETS", tmp_path.resolve())
-    file = shipped.GENERATORS["mnist"]
-    assert "install the package again" in refused([], capsys)
-    shutil.copy(ROOT / "ms_gan" / "assets" / file, tmp_path)
-    with open(tmp_path / file, "r+b") as opened:
-        opened.seek(3_000_000)  # one weight of a million: only the checksum can tell
-        opened.write(b"\x00\x00\x00\x01")
     with pytest.raises(FileNotFoundError):
-        shipped.damage(tmp_path / file)
-    shutil.copy(ROOT / "ms_gan" / "assets" / "SHA256SUMS", tmp_path)
-    assert "damaged: its sha256 is" in refused([], capsys)
-    with pytest.raises(CheckpointError):
-        build.load_generator(tmp_path / file)  # by its path too
-    (tmp_path / file).rename(tmp_path / "other.ckpt")
+        shipped.damage(copy)
+    shutil.copy(sums, tmp_path)
+    load(copy)
+    with open(copy, "r+b") as file:
+        file.seek(copy.stat().st_size // 2)  # one bit of one weight: only the checksum can tell
+        byte = file.read(1)[0]
+        file.seek(-1, os.SEEK_CUR)
+        file.write(bytes([byte ^ 1]))
+    assert "damaged: its sha256 is" in refused(CheckpointError, load, copy)  # by its path too
+    assert "damaged: its sha256 is" in refused_command(capsys, *COMMANDS[kind])
+    copy.rename(tmp_path / "other.ckpt")
     assert "expected none" in shipped.damage(tmp_path / "other.ckpt")
+    assert "no such file" in refused(CheckpointError, load, copy)
+    assert "install the package again" in refused_command(capsys, *COMMANDS[kind])

@@ -1,20 +1,14 @@
 """The optimal discriminator: the script of docs/theory.md against numerical integration."""
 
-import importlib.util
-
 import numpy as np
 import pytest
 
-from tests.conftest import ROOT
+from tests import tiny
 
 
 @pytest.fixture(scope="module")
 def script():
-    path = ROOT / "scripts" / "optimal_discriminator.py"
-    spec = importlib.util.spec_from_file_location("optimal_discriminator", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return tiny.script("optimal_discriminator")
 
 
 def test_densities_and_divergence(script):

@@ -1,17 +1,15 @@
 """Pictures: what is drawn is where it should be, and files hold what was drawn."""
 
-import io
 import os
-import pty
-import shutil
 
 import imageio.v3 as iio
 import numpy as np
 import pytest
 from PIL import Image
 
+from ms_gan.evaluation.evaluator import DISTANCE
 from ms_gan.runs import visualise
-from ms_gan.runs.progress import Progress, duration
+from ms_gan.runs.headline import Headline
 
 
 def numbered(num, channels=1, size=28):
@@ -181,15 +179,21 @@ def test_curves(tmp_path):
     assert inks[0] == 0 and inks[2] > inks[1] > 0 and inks[2] > 1000
 
 
-def test_curves_of_a_run_that_evaluates(tmp_path):
+PLAIN = Headline("psnr", "signal to noise, dB", "PSNR", smaller=False, logarithmic=False)
+
+
+@pytest.mark.parametrize(
+    "headline, others", [(DISTANCE, {"coverage": 0.5}), (PLAIN, {})], ids=["distance", "psnr"]
+)
+def test_curves_of_a_run_that_evaluates(headline, others, tmp_path):
     """A third panel, and in it the curves: more ink for more evaluations, red for a warning."""
     sizes, inks, reds = [], [], []
     for evaluated in ((), (50,), (50, 100, 150), (50, 100, 150, 200)):
         rows = [{"step": i, "other": 1.0} for i in range(1, 201)]
         for step in evaluated:
-            found = {"frechet_classifier_distance": 9000 / step, "floor": 5.0, "coverage": 0.5}
+            found = {headline.key: 9000 / step, "floor": 5.0, **others}
             rows[step - 1] |= found | ({"warning": "modes lost"} if step == 200 else {})
-        visualise.save_curves(tmp_path / "c.png", rows)
+        visualise.save_curves(tmp_path / "c.png", rows, headline)
         picture = iio.imread(tmp_path / "c.png")[..., :3].astype(int)
         sizes.append(picture.shape[0])
         inks.append((np.ptp(picture, axis=2) > 60).sum())
@@ -203,51 +207,3 @@ def test_curves_of_a_log_with_gaps(tmp_path):
     rows = [{"step": 1, "loss_d": 1.0}, {"step": 2, "other": 3.0}, {"step": 3, "loss_d": 2.0}]
     visualise.save_curves(tmp_path / "c.png", rows)
     assert iio.imread(tmp_path / "c.png").size
-
-
-# --- the progress bar -----------------------------------------------------------------------------
-
-VALUES = {
-    "loss_d": 0.5, "loss_g": 1.25, "d_real": 0.75, "d_fake": 0.25, "images_per_second": 12345.0,
-}  # fmt: skip
-
-
-def test_plain_lines_when_not_a_terminal():
-    stream = io.StringIO()
-    progress = Progress(1000, stream)
-    progress.start(0)
-    for step in range(1, 1001):
-        progress.show(step, VALUES, last=step == 1000)
-    lines = stream.getvalue().splitlines()
-    assert len(lines) == 2  # the first and the last; the others within seconds of the first
-    assert lines[0].startswith("step 1/1000 ") and lines[1].startswith("step 1000/1000 ")
-    for word in ("loss_d 0.500", "loss_g 1.250", "D(x) 0.75", "D(G(z)) 0.25", "12345 images/s"):
-        assert word in lines[0]
-    assert "\x1b" not in stream.getvalue() and lines[1].endswith("0:00 left")
-
-
-@pytest.mark.parametrize("columns", [40, 80, 100, 200])
-def test_the_bar_never_wraps(monkeypatch, columns):
-    monkeypatch.setenv("COLUMNS", str(columns))
-    assert shutil.get_terminal_size().columns == columns
-    leader, follower = pty.openpty()
-    with os.fdopen(follower, "w") as stream:
-        progress = Progress(93800, stream)
-        progress.start(0)
-        for step in (1, 50000):
-            progress.show(step, VALUES)
-        progress.show(93800, VALUES, last=True)
-        shown = ""
-        while not shown.endswith("\n"):  # a pseudo-terminal gives what it has so far
-            shown += os.read(leader, 10000).decode()
-    os.close(leader)
-    lines = [line for line in shown.replace("\x1b[K", "").split("\r") if line.strip()]
-    assert len(lines) == 3 and all(len(line.strip("\n")) < columns for line in lines)
-    assert "step 50000/93800" in lines[1]
-    if columns >= 80:
-        assert lines[2].rstrip().endswith("left")
-
-
-@pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (65.4, "1:05"), (3700, "1:01:40")])
-def test_duration(seconds, text):
-    assert duration(seconds) == text

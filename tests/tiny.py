@@ -1,6 +1,8 @@
 """What many tests need: a recipe that trains in a second, states, refusals, real commands."""
 
+import importlib.util
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -53,11 +55,16 @@ def values(holder):
 
 
 def randomise(net, seed, scale=0.5):
-    """Every trainable weight from N(0, scale), running variances positive; returns the net."""
+    """Every weight from N(0, scale), running variances positive; returns the net.
+
+    The vector of spectral normalisation keeps its length, which is one.
+    """
     from mindspore import Tensor
 
     rng = np.random.default_rng(seed)
     for p in net.get_parameters():
+        if p.name.split(".")[-1] == "u":
+            continue
         numbers = rng.normal(0.0, scale, p.shape)
         if "variance" in p.name:
             numbers = np.abs(numbers) + 0.5
@@ -105,13 +112,26 @@ def replay(images, **meta):
     return Sampler(Replay(), images.shape[1:], meta)
 
 
-def start(*words, cwd=None, **environment):
-    """`ms-gan …` as a process of its own."""
+def script(name):
+    """scripts/NAME.py as a module."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def python(*words, cwd=None, **environment):
+    """Python as a process of its own that finds the package."""
     env = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **environment}
     return subprocess.Popen(
-        [sys.executable, "-m", "ms_gan", *map(str, words)],
+        [sys.executable, *map(str, words)],
         cwd=cwd, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
+
+
+def start(*words, cwd=None, **environment):
+    """`ms-gan …` as a process of its own."""
+    return python("-m", "ms_gan", *words, cwd=cwd, **environment)
 
 
 def run(*words, cwd=None, timeout=120, **environment):
@@ -119,6 +139,32 @@ def run(*words, cwd=None, timeout=120, **environment):
     process = start(*words, cwd=cwd, **environment)
     out, err = process.communicate(timeout=timeout)
     return process.returncode, out, err
+
+
+def newest(run_dir):
+    """All that training needs to go on, of the newest checkpoint of a run, by name."""
+    from ms_gan.runs import checkpoint
+    from ms_gan.runs.run_dir import RunDir
+
+    return checkpoint.load(RunDir(run_dir).checkpoint_files()[-1][1])[0]
+
+
+def assert_same_bits(left, right):
+    """Both are name -> array."""
+    assert left.keys() == right.keys()
+    for name in left:
+        assert left[name].tobytes() == right[name].tobytes(), name
+
+
+def copy_run(run_dir, target, step=None):
+    """A copy of a run; with `step`, one that was killed after it had saved that step."""
+    from ms_gan.runs.run_dir import RunDir
+
+    shutil.copytree(run_dir, target)
+    for saved, path in RunDir(target).checkpoint_files():
+        if step is not None and saved > step:
+            path.unlink()
+    return target
 
 
 class Images:

@@ -45,7 +45,6 @@ LITTLE = 1e9  # bytes of free disk
 PROBE = """
 import json
 from ms_gan.system import runtime
-from ms_gan.system.provenance import ROOT, git_commit
 import mindspore
 said = []
 device = runtime.set_device("auto", said.append)

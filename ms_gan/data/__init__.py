@@ -7,6 +7,7 @@ of the generator's tanh, one batch at a time.
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -88,9 +89,15 @@ def load(
     if name not in DATASETS:
         wrong = f"no such data set{near_miss(str(name), DATASETS)}"
         raise data_error(name, wrong, f"one of {', '.join(DATASETS)}", "choose one of these")
+    stand_ins = [known for known, row in DATASETS.items() if row.like]
+    if fallback not in (None, *stand_ins):
+        raise data_error(name, f"fallback {fallback!r}", f"one of {stand_ins}", "change it")
     if split not in ("train", "test"):
         raise data_error(name, f"split {split!r}", "'train' or 'test'", "change it")
-    part = Part(name, {k: v for k, v in options.items() if v is not None})
+    options = {k: v for k, v in options.items() if v is not None}
+    if isinstance(options.get("root"), os.PathLike):  # recipes, which the check is for, have text
+        options["root"] = os.fspath(options["root"])
+    part = Part(name, options)
     DATA.check(part, DATA.accepted(name), GIVEN)
     given = {"split": split, "say": say, "progress": progress}
     try:

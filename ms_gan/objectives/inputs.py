@@ -33,4 +33,6 @@ class Latents(nn.Cell):
         return z
 
 
-INPUTS: dict[str, type[nn.Cell]] = {"latents": Latents}
+INPUTS: dict[str, type[nn.Cell]] = {
+    "latents": Latents,
+}

@@ -45,4 +45,6 @@ class ModeSeeking(Term):
         return 1.0 / (images / latents + 1e-5)
 
 
-TERMS: dict[str, type[Term]] = {"mode_seeking": ModeSeeking}
+TERMS: dict[str, type[Term]] = {
+    "mode_seeking": ModeSeeking,
+}

@@ -188,6 +188,8 @@ def _terms(value: Any, path: str) -> dict[str, Part]:
     parts = {}
     for name, given in value.items():
         where = f"{path}.{name}"
+        if isinstance(given, str):
+            given = _option(given, where)
         is_ramp = isinstance(given, dict) and {"start", "end"} <= set(given)
         section = given if isinstance(given, dict) and not is_ramp else {"weight": given}
         if isinstance(given, str) or given is None or "name" in section:

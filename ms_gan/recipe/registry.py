@@ -9,7 +9,7 @@ import typing
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from ms_gan.errors import near_miss
+from ms_gan.errors import UserError, near_miss
 from ms_gan.recipe.schema import ConfigError, Part, Ramp
 
 Options = dict[str, inspect.Parameter]
@@ -78,13 +78,14 @@ class Registry:
         An option of another row is refused unless it has that row's default: until 0.1 a recipe
         that was written down held the options of all rows.
         """
-        accepted = {k: v for k, v in self.accepted(part.name).items() if k not in set(given)}
+        given = set(given)
+        accepted = {k: v for k, v in self.accepted(part.name).items() if k not in given}
         defaults = {k: v.default for k, v in accepted.items()}
         of_others = [
             (name, parameter.default)
             for other in self
             for name, parameter in self.accepted(other).items()
-            if name not in accepted
+            if name not in accepted and name not in given
         ]
         options = {k: v for k, v in part.options.items() if (k, v) not in of_others}
         part = dataclasses.replace(part, options=options)
@@ -114,7 +115,7 @@ class Registry:
         known = {k: v for k, v in {**given, **part.options}.items() if k in accepted}
         try:
             return factory(*args, **known)
-        except ConfigError:
+        except UserError:  # says itself where: of a recipe, or of the files that a row reads
             raise
         except ValueError as error:
             message = " ".join(str(error).split())

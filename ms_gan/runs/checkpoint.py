@@ -1,6 +1,7 @@
 """One .ckpt file: named parameters and, as a JSON string, what is needed to use them.
 
-Plain `mindspore.load_checkpoint` reads the files. Writing is atomic; nothing is pickled.
+Plain `mindspore.load_checkpoint` reads the files. Writing is atomic, a checksum tells damage;
+nothing is pickled.
 """
 
 from __future__ import annotations
@@ -8,8 +9,8 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -40,13 +41,14 @@ def save(path: str | Path, parameters: Iterable[Parameter], meta: Mapping[str, A
     entries = [{"name": p.name, "data": p} for p in parameters]
     text = json.dumps(meta, ensure_ascii=False)
     with files.replacing(path) as temporary:
-        logging.disable(logging.CRITICAL)  # an error is raised; its log line says the same
         try:
-            ms.save_checkpoint(entries, str(temporary), append_dict={META: text})
+            with _unlogged():
+                ms.save_checkpoint(
+                    entries, str(temporary), append_dict={META: text}, crc_check=True
+                )
         except (RuntimeError, ValueError) as error:  # MindSpore hides the OSError of a full disk
             raise OSError(f"{path}: cannot be written: {_first_line(error)}") from error
         finally:
-            logging.disable(logging.NOTSET)
             with suppress(OSError):
                 temporary.with_suffix(".tmp").unlink()  # what MindSpore leaves behind
         os.chmod(temporary, 0o644)  # MindSpore leaves 0400, which copies and network disks dislike
@@ -69,12 +71,16 @@ def load(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any] | None
     if path.suffix != ".ckpt":
         raise CheckpointError(f"{path}: not a checkpoint; expected a file that ends in .ckpt")
     try:
-        entries = ms.load_checkpoint(str(path))
+        with _unlogged():  # of files without a checksum, those until 0.1, MindSpore says so
+            entries = ms.load_checkpoint(str(path), crc_check=True)
         arrays = {k: v.asnumpy() for k, v in entries.items() if isinstance(v, Parameter)}
-        meta = json.loads(entries[META]) if META in entries else None
+        # As bytes, which are decoded strictly: damage makes characters that there are none of.
+        meta = json.loads(entries[META].encode()) if META in entries else None
     except Exception as error:  # protobuf, MindSpore and NumPy raise a dozen kinds for bad bytes
+        # MindSpore wraps a wrong checksum into a guess about permissions.
+        reason = error.__cause__ if isinstance(error.__cause__, ValueError) else error
         raise CheckpointError(
-            f"{path}: not a whole MindSpore checkpoint ({_first_line(error)}); "
+            f"{path}: not a whole MindSpore checkpoint ({_first_line(reason)}); "
             "it may be truncated: use another one"
         ) from error
     if not arrays:
@@ -121,6 +127,16 @@ def from_tutorial(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     return renamed
 
 
-def _first_line(error: Exception) -> str:
+@contextmanager
+def _unlogged() -> Iterator[None]:
+    """An error is raised; MindSpore's log line says the same."""
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+def _first_line(error: BaseException) -> str:
     text = str(error).strip()
     return text.splitlines()[0][:120] if text else type(error).__name__

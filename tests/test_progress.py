@@ -1,0 +1,66 @@
+"""What a person sees while training: a bar that never wraps, plain lines elsewhere."""
+
+import io
+import os
+import pty
+import shutil
+
+import pytest
+
+from ms_gan.runs.progress import Progress, duration
+
+VALUES = {
+    "loss_d": 0.5, "loss_g": 1.25, "d_real": 0.75, "d_fake": 0.25, "images_per_second": 12345.0,
+}  # fmt: skip
+
+
+def test_plain_lines_when_not_a_terminal():
+    stream = io.StringIO()
+    progress = Progress(1000, stream)
+    progress.start(0)
+    for step in range(1, 1001):
+        progress.show(step, VALUES, last=step == 1000)
+    lines = stream.getvalue().splitlines()
+    assert len(lines) == 2  # the first and the last; the others within seconds of the first
+    assert lines[0].startswith("step 1/1000 ") and lines[1].startswith("step 1000/1000 ")
+    for word in ("loss_d 0.500", "loss_g 1.250", "D(x) 0.75", "D(G(z)) 0.25", "12345 images/s"):
+        assert word in lines[0]
+    assert "\x1b" not in stream.getvalue() and lines[1].endswith("0:00 left")
+
+
+@pytest.mark.parametrize("columns", [40, 80, 100, 200])
+def test_the_bar_never_wraps(monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    assert shutil.get_terminal_size().columns == columns
+    leader, follower = pty.openpty()
+    with os.fdopen(follower, "w") as stream:
+        progress = Progress(93800, stream)
+        progress.start(0)
+        for step in (1, 50000):
+            progress.show(step, VALUES)
+        progress.show(93800, VALUES, last=True)
+        shown = ""
+        while not shown.endswith("\n"):  # a pseudo-terminal gives what it has so far
+            shown += os.read(leader, 10000).decode()
+    os.close(leader)
+    lines = [line for line in shown.replace("\x1b[K", "").split("\r") if line.strip()]
+    assert len(lines) == 3 and all(len(line.strip("\n")) < columns for line in lines)
+    assert "step 50000/93800" in lines[1]
+    if columns >= 80:
+        assert lines[2].rstrip().endswith("left")
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (65.4, "1:05"), (3700, "1:01:40")])
+def test_duration(seconds, text):
+    assert duration(seconds) == text
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_a_line_of_its_own_takes_the_place_of_the_bar():
+    for stream, expected in ((io.StringIO(), "news\n"), (Terminal(), "\r\x1b[Knews\n")):
+        Progress(10, stream).line("news")
+        assert stream.getvalue() == expected
