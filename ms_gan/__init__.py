@@ -8,8 +8,13 @@ not import MindSpore itself, so that the command line answers at once.  Import i
     from ms_gan import build      # .ckpt -> generator:    build.load_sampler(path).samples(1, 64)
 """
 
-from ms_gan.system import runtime
-from ms_gan.version import __version__
+from ms_gan.system import signals
+
+if signals.is_command():
+    signals.watch()  # Ctrl-C while everything else is imported
+
+from ms_gan.system import runtime  # noqa: E402
+from ms_gan.version import __version__  # noqa: E402
 
 runtime.prepare()
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from mindspore import nn
 
-from ms_gan.models import MODELS
+from ms_gan.models import MODELS, Family
 from ms_gan.objectives.augmentations import AUGMENTATIONS
 from ms_gan.objectives.inputs import INPUTS
 from ms_gan.objectives.judge import Judge
@@ -18,10 +18,11 @@ from ms_gan.objectives.numbers import Numbers
 from ms_gan.objectives.penalties import CONSTRAINTS, REGULARIZERS
 from ms_gan.objectives.terms import TERMS
 from ms_gan.recipe import reader
-from ms_gan.recipe.registry import Registry
+from ms_gan.recipe.registry import Registry, options_of
 from ms_gan.recipe.schema import Config, ConfigError, Part, Ramp
 from ms_gan.runs import checkpoint
 from ms_gan.runs.sampling import Sampler
+from ms_gan.runs.weights import Weights
 from ms_gan.system.runtime import set_layers, set_seed
 from ms_gan.training import cells
 from ms_gan.training.feed import Rows
@@ -36,6 +37,25 @@ AUGMENT = Registry("augment", AUGMENTATIONS)
 REGULARIZER = Registry("regularizer", REGULARIZERS)
 OPTIMIZER = Registry("optimizer", OPTIMIZERS)
 TABLES = (MODELS, INPUT, LOSS, TERM, REGULARIZER, AUGMENT, OPTIMIZER)
+
+
+def checked(config: Config) -> Config:
+    """The recipe, the names and options of its parts checked before anything is built or compared.
+
+    Raises:
+        ConfigError: an unknown name or option, or a value of another type.
+    """
+    shape = ("image_shape", "num_classes")
+    augment, regularizer = config.augment, config.regularizer
+    return dataclasses.replace(
+        config,
+        model=MODELS.checked(config.model, shape),
+        input=INPUT.checked(config.input),
+        loss=LOSS.checked(config.loss),
+        terms={name: TERM.checked(part) for name, part in config.terms.items()},
+        regularizer=regularizer and REGULARIZER.checked(regularizer),
+        augment=augment and AUGMENT.checked(augment, shape),
+    )
 
 
 def build_net(config: Config, role: str, image_shape: Sequence[int], num_classes: int) -> nn.Cell:
@@ -212,19 +232,72 @@ def build_optimizer(config: Config, name: str, net: nn.Cell, lr: float | Ramp) -
 
 
 def load_training(path: str | Path, state: TrainState) -> None:
-    """Put a checkpoint of :func:`ms_gan.training.trainer.save_all` into the state."""
+    """Put a checkpoint of :func:`ms_gan.training.trainer.save_all` into the state.
+
+    Learning rates stay those of the recipe, which may have been changed since.
+
+    Raises:
+        CheckpointError: it is not of this recipe, or holds values that are not finite.
+    """
     arrays, meta = checkpoint.load(path)
-    checkpoint.restore(state.parameters, arrays, path)
+    own = [p for p in state.parameters if not p.name.endswith(".learning_rate")]
+    checkpoint.restore(own, arrays, path)
     if meta is None or "step" not in meta:
         raise checkpoint.CheckpointError(f"{path}: says no step; not a training checkpoint")
     state.step = meta["step"]
 
 
+def load_weights(weights: Weights, state: TrainState, config: Config) -> list[str]:
+    """Let a new run start from weights; say what was taken, and what differs although it fits.
+
+    Raises:
+        CheckpointError: what does not fit is listed; nothing was changed.
+    """
+    shape = state.sampler.image_shape
+    lines = [weights.put(state.parameters, shape, pack=config.train.pack)]
+    roles = [role for role in Family._fields if weights.has(role)]
+    found = [differences_of_model(weights.metas[role], config, role) for role in roles]
+    differs = list(dict.fromkeys(sum(found, [])))
+    made = weights.meta.get("image_shape")
+    if made and list(made[1:]) != list(shape[1:]):
+        differs.append(f"images: {made} -> {list(shape)}")
+    if differs:
+        lines.append(
+            f"they fit, but what they were trained with differs ({'; '.join(differs)}): they will "
+            "make other images than they did"
+        )
+    before, now = weights.meta.get("classes"), state.sampler.meta.get("classes")
+    if state.sampler.num_classes and before and list(before) != list(now):
+        pairs = ", ".join(f"{a} -> {b}" for a, b in zip(before[:3], now[:3], strict=False))
+        lines.append(f"their classes become those of this data set, label by label: {pairs}, …")
+    return lines
+
+
+def differences_of_model(meta: Mapping[str, Any], config: Config, role: str) -> list[str]:
+    """`model.option: before -> now` of a net whose weights were trained elsewhere."""
+    try:
+        before = reader.from_dict(meta["config"]).model
+    except (KeyError, ConfigError):
+        return []  # it does not say, or is of a newer version
+    if before.name != config.model.name:
+        return [f"model.name: {before.name} -> {config.model.name}"]
+    old, new = all_options(before, role), all_options(config.model, role)
+    return [f"model.{key}: {old[key]} -> {new[key]}" for key in old if old[key] != new[key]]
+
+
+def all_options(part: Part, role: str) -> dict[str, Any]:
+    """The options of one net of an architecture, those at their defaults too."""
+    accepted = options_of(getattr(MODELS[part.name], role))
+    defaults = {name: option.default for name, option in accepted.items()}
+    options = {k: v for k, v in (defaults | part.options).items() if k in defaults}
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in options.items()}
+
+
 def load_sampler(path: str | Path, *, averaged: bool = True) -> Sampler:
     """A generator that is ready to use, from one .ckpt file alone.
 
-    Takes the generator.ckpt of a run, a training checkpoint, and the Generator*.ckpt of the
-    MindSpore tutorial.
+    Takes the generator.ckpt of a run, a training checkpoint, and the generators of MindSpore's two
+    GAN tutorials (:mod:`ms_gan.runs.tutorials`).
 
     Args:
         averaged: of a training checkpoint that has one, take the moving average of the weights.
@@ -232,20 +305,15 @@ def load_sampler(path: str | Path, *, averaged: bool = True) -> Sampler:
     Raises:
         CheckpointError: the file is none of these, or its recipe cannot be built.
     """
-    arrays, meta = checkpoint.load(path)
-    if meta is None:
-        arrays = checkpoint.from_tutorial(arrays)
-        if not arrays:
-            raise checkpoint.CheckpointError(
-                f"{path}: not of ms_gan and not a Generator*.ckpt of the MindSpore tutorial"
-            )
-        meta = {"config": {"name": "tutorial"}, "image_shape": [1, 28, 28], "num_classes": 0}
+    arrays, meta = checkpoint.load_known(path)
     try:
         tree, shape, num_classes = meta["config"], meta["image_shape"], meta["num_classes"]
     except (KeyError, TypeError) as error:
         raise checkpoint.CheckpointError(
             f"{path}: does not say {error}; not a generator or training checkpoint of ms_gan"
         ) from None
+    if not any(name.startswith("generator.") for name in arrays):
+        raise checkpoint.CheckpointError(f"{path}: holds no generator but a discriminator alone")
     try:
         net = build_net(reader.from_dict(tree), "generator", shape, num_classes)
     except (ConfigError, TypeError) as error:  # a shape may be anything, too

@@ -13,26 +13,29 @@ at import is set first.
 from __future__ import annotations
 
 import dataclasses
-import sys
+import functools
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ms_gan.errors import UserError
+from ms_gan.errors import UsageError, UserError
 from ms_gan.recipe import reader
+from ms_gan.recipe.changes import Change, changed, described, is_record, repeated
 from ms_gan.recipe.registry import Registry
-from ms_gan.recipe.schema import Config
-from ms_gan.runs import shipped
+from ms_gan.recipe.schema import Config, Ramp
 from ms_gan.runs.progress import Progress
 from ms_gan.runs.run_dir import RunDir, RunError
-from ms_gan.system import provenance, runtime
-from ms_gan.system.signals import StopSignals
+from ms_gan.system import output, provenance, runtime
+from ms_gan.system.signals import NOBODY_READS, StopSignals
 from ms_gan.version import __version__
 
 if TYPE_CHECKING:
     from ms_gan.data import Dataset
+    from ms_gan.evaluation.classifier import Classifier
     from ms_gan.runs.headline import Headline
     from ms_gan.runs.sampling import Sampler
+    from ms_gan.runs.weights import Weights
     from ms_gan.training.feed import Feed
     from ms_gan.training.state import TrainState
     from ms_gan.training.trainer import Quality
@@ -49,8 +52,10 @@ def start(
     folder: str | Path | None = None,
     overrides: Sequence[str] = (),
     *,
+    weights: str | Path | Sequence[str | Path] = (),
+    changes: Sequence[str] = (),
     dataset: Dataset | None = None,
-    say: Say = print,
+    say: Say = output.say,
     download: Callable[[str, int, int], None] | None = None,
     command: str | None = None,
 ) -> Session:
@@ -60,6 +65,11 @@ def start(
         recipe: the name of a recipe, its file, or a Config.
         folder: of the run; None: runs/<name of the recipe>. A run that is there already goes on.
         overrides: `key.path=value`, where the recipe is a name or a file.
+        weights: what a new run starts from: a .ckpt file, a run folder or the name of shipped
+            weights; or several files that together hold a generator and a discriminator. A run
+            that is there already needs it no more.
+        changes: `key.path=value` with which a run that is there already goes on from its newest
+            checkpoint; the manifest and the log say so.
         dataset: real images in place of those that the recipe names.
         say: receives one-line messages.
         download: receives (file, bytes done, bytes in all or 0).
@@ -73,35 +83,47 @@ def start(
         config = reader.load(reader.find(recipe), overrides)
     config = resolved(config)
     run = RunDir(folder or Path("runs") / config.name)
-    run.check(config, resolved)
     prepare(config)
-    say(f"ms_gan {__version__}: {config.name} -> {run.path}")
-
+    runtime.import_mindspore()
     from ms_gan import build, data
     from ms_gan.training.feed import Feed
 
+    config = build.checked(config)  # a typing mistake is no other recipe
+    config, change = continued(config, run, changes, say)
+    say(f"ms_gan {__version__}: {config.name} -> {run.path}")
+    weights = [weights] if isinstance(weights, str | Path) else list(weights)
+    origin = starting_weights(run, weights, say)
     device = runtime.set_device(config.runtime.device, say)
     runtime.set_mode(config.runtime.mode)
     if dataset is None:
         dataset = load_data(config, run, say, download)
-    check_data(run, dataset)
+    check_data(run, dataset, say)
     batches = data.Batches(
-        dataset, config.data.batch_size, seed=config.seed, sampling=config.data.sampling
-    )
+        dataset, config.data.batch_size, seed=config.seed, sampling=config.data.sampling,
+        flip=config.data.flip,
+    )  # fmt: skip
     steps = total_steps(config, batches.steps_per_epoch)
-    say(
-        f"data: {dataset.name}, {len(dataset)} images {list(dataset.image_shape)} "
-        f"({dataset.source})"
-    )
+    say(f"data: {dataset.described()}")
     meta = {
         "ms_gan": __version__,
         "data": dataset.name,
         "classes": list(dataset.classes),
         "class_shares": dataset.class_shares.tolist(),
     }
+    if origin is not None:
+        meta["from"] = origin.sources
+    elif "from" in run.manifest:
+        meta["from"] = run.manifest["from"]
     state = build.build_training(config, dataset.image_shape, dataset.num_classes, meta)
+    if origin is not None:
+        for line in build.load_weights(origin, state, config):
+            say(f"from {line}")
     feed = Feed(batches, state.rows, seed=config.seed)
-    return Session(config, run, dataset, state, feed, steps, device, say, download, command)
+    if change and newest(run) >= steps:
+        raise UsageError(
+            f"--change: {run.path} is complete at step {newest(run)}; give more train.steps too"
+        )
+    return Session(config, run, dataset, state, feed, steps, device, say, download, command, change)
 
 
 def prepare(config: Config) -> None:
@@ -124,6 +146,75 @@ def resolved(config: Config) -> Config:
     )
 
 
+def continued(config: Config, run: RunDir, words: Sequence[str], say: Say) -> tuple[Config, Change]:
+    """The recipe as the run goes on with it, and what `words` of --change change in it.
+
+    Raises:
+        RunError: the run was made by another recipe.
+        UsageError: there is no run yet.
+        ConfigError: a key that cannot change.
+    """
+    if not run.exists:
+        run.check(config, resolved)
+        if words:
+            raise UsageError(
+                f"--change: there is no run in {run.path} yet; give {' '.join(words)} by itself"
+            )
+        return config, {}
+    config, lines = repeated(config, recorded_changes(run), resolved)
+    new, change = changed(config, words, resolved)
+    if change:
+        with suppress(RunError):  # a kill came between the recipe and the manifest
+            run.check(new, resolved)
+            return new, change
+    run.check(config, resolved)
+    for line in lines:
+        say(line)
+    if change:
+        say(f"--change: {described(change)}")
+    return new, change
+
+
+def recorded_changes(run: RunDir) -> list[dict[str, Any]]:
+    """`{"step": k, "changed": Change}` of the manifest, without what somebody has edited."""
+    return [record for record in run.manifest.get("changes", []) if is_record(record)]
+
+
+def starting_weights(run: RunDir, sources: Sequence[str | Path], say: Say) -> Weights | None:
+    """What the run starts from, read; None where it goes on from a checkpoint of its own.
+
+    Raises:
+        RunError: it was started from other weights, or from none.
+        CheckpointError: weights that cannot be used.
+    """
+    recorded = [
+        source
+        for source in run.manifest.get("from", [])
+        if {"given", "file", "sha256"} <= set(source)
+    ]
+    begun = bool(run.checkpoint_files())
+    if not sources and (begun or not recorded):
+        return None
+    from ms_gan.runs import weights
+
+    if sources and (recorded or begun):
+        if not recorded or not weights.are_those(sources, recorded):
+            of = " and ".join(source["file"] for source in recorded)
+            started = f"was started from {of}" if of else "was not started from weights"
+            raise RunError(
+                f"{run.path}: {started}; leave --from out to continue it, or choose "
+                "another folder with --run-dir"
+            )
+    if begun:
+        return None
+    return weights.read_again(recorded) if recorded else weights.read(sources, say)
+
+
+def newest(run: RunDir) -> int:
+    """The step of the newest checkpoint; 0 where there is none."""
+    return max((step for step, _ in run.checkpoint_files()), default=0)
+
+
 def total_steps(config: Config, steps_per_epoch: int) -> int:
     """Generator updates of the whole run."""
     if config.train.steps is not None:
@@ -132,11 +223,25 @@ def total_steps(config: Config, steps_per_epoch: int) -> int:
 
 
 def load_data(config: Config, run: RunDir, say: Say, download: Any) -> Dataset:
-    """The recipe's data set; for a run that fell back to another one, that one again."""
+    """The recipe's data set; for a run that fell back to another one, that one again.
+
+    Where the recipe does not say in which folder it is, that in which the run found it comes first,
+    also when MS_GAN_DATA names another one today.
+    """
     from ms_gan import data
 
-    recorded = run.manifest.get("data", {}).get("name")
+    begun = run.manifest.get("data", {})
+    recorded = begun.get("name")
     name, fallback, options = config.data.name, config.data.fallback, config.data.options
+    if recorded == name:
+        fallback = None  # it goes on with what it was started on
+        if (folder := folder_of(begun.get("source"))) and options.get("root", "") is None:
+            with suppress(UserError):
+                root = {**options, "root": str(folder)}
+                dataset = data.load(name, say=say, progress=download, **root)
+                if dataset.md5 == begun.get("md5"):
+                    say(f"data: in {folder}, where this run was started on them")
+                    return dataset
     if fallback and recorded == fallback and name != fallback:
         say(f"data: this run was started on {fallback} and goes on with it")
         known = data.DATA.accepted(fallback)
@@ -144,13 +249,29 @@ def load_data(config: Config, run: RunDir, say: Say, download: Any) -> Dataset:
     return data.load(name, fallback=fallback, say=say, progress=download, **options)
 
 
-def check_data(run: RunDir, dataset: Dataset) -> None:
+def folder_of(source: Any) -> Path | None:
+    """The folder that the `source` of a data set names, which holds all splits, if it is there."""
+    text = str(source).partition(" in ")[2]
+    folder = Path(text)
+    if not text or not folder.is_dir():
+        return None
+    return folder.parent if folder.name in ("raw", "train", "test") else folder
+
+
+def check_data(run: RunDir, dataset: Dataset, say: Say) -> None:
     """Raise RunError where the run was started on other images."""
     recorded = run.manifest.get("data", {})
-    if recorded and recorded["md5"] != dataset.md5:
+    md5 = recorded.get("md5")
+    if md5 is None and run.checkpoint_files():
+        say(
+            f"{run.manifest_file}: does not say which data this run was started on; it goes on "
+            f"with {dataset.name}"
+        )
+    if md5 is not None and md5 != dataset.md5:
         raise RunError(
-            f"{run.path}: was started on other data ({recorded['name']}, {recorded['images']} "
-            "images; their md5 differ from today's); choose another folder with --run-dir"
+            f"{run.path}: was started on other data ({recorded.get('name')}, "
+            f"{recorded.get('images')} images, {recorded.get('source')}; their md5 differ from "
+            "today's); choose another folder with --run-dir"
         )
 
 
@@ -172,6 +293,7 @@ class Session:
     say: Say
     download: Callable[[str, int, int], None] | None = None
     command: str | None = None
+    change: Change = dataclasses.field(default_factory=dict)
     interrupted: int | None = None
 
     @property
@@ -179,17 +301,35 @@ class Session:
         """The generator as it is now, ready to use."""
         return self.state.shown()
 
+    @functools.cached_property
+    def classifier(self) -> Classifier | None:
+        """The shipped one that fits these images."""
+        from ms_gan import data
+        from ms_gan.evaluation import classifier
+
+        known = data.DATASETS.get(self.dataset.name)
+        name = (known and known.like) or self.dataset.name
+        found = classifier.shipped_for(name, self.dataset.image_shape)
+        return found and found[0]
+
     @property
     def headline(self) -> Headline:
-        """The one number that stands for the quality of this run."""
-        from ms_gan.evaluation.evaluator import DISTANCE
+        """The one number that stands for the quality of this run: the one that its log holds; in a
+        new run a classifier's, where one fits the images, else that of their patches."""
+        from ms_gan.evaluation.evaluator import DISTANCE, SLICED
 
-        return DISTANCE
+        log = self.run.read_log()
+        for headline in (DISTANCE, SLICED):
+            if any(headline.key in row for row in log):
+                return headline
+        never = self.config.every.evaluate == 0
+        return DISTANCE if never or self.classifier else SLICED
 
     def train(self, *, stop: Callable[[], bool] = never, progress: Progress | None = None) -> bool:
         """Go on from the newest whole checkpoint; return whether the end was reached.
 
-        Ctrl-C and SIGTERM end it early, with everything saved; the next call goes on.
+        Ctrl-C, SIGTERM, a hang-up and a reader of the output that goes away end it early, with
+        everything saved; the next call goes on.
 
         Args:
             stop: ends it early too; it is asked before every step.
@@ -198,38 +338,57 @@ class Session:
         from ms_gan.training import trainer
 
         config, run, state = self.config, self.run, self.state
-        progress = progress or Progress(self.steps, sys.stdout)
-        with run.open(config):
+        progress = progress or Progress(self.steps)
+        with run.open(config, **self.sizes(), say=self.say):
             self.resume()
             if state.step >= self.steps:
                 if not run.drawn:
-                    trainer.complete(state, run, config.every.keep, self.headline)
+                    trainer.complete(state, run, config.every.keep, self.headline, progress.line)
                 return True
             run.rewind(state.step)
+            run.write_recipe(config)
             run.write_manifest(self.manifest())
+            self.log_changes()
             quality = self.quality(progress.line)
             progress.start(state.step)
             with StopSignals() as signals:
-                done = trainer.train(
-                    state,
-                    self.feed,
-                    run,
-                    steps=self.steps,
-                    every=config.every,
-                    gallery=lambda sampler: sampler.gallery(config.seed),
-                    headline=self.headline,
-                    show=progress.show,
-                    quality=quality,
-                    stop=lambda: signals.received is not None or stop(),
-                )
-        self.interrupted = signals.received
+                try:
+                    done = trainer.train(
+                        state,
+                        self.feed,
+                        run,
+                        steps=self.steps,
+                        every=config.every,
+                        gallery=lambda sampler: sampler.gallery(config.seed),
+                        headline=self.headline,
+                        show=progress.show,
+                        quality=quality,
+                        stop=lambda: signals.received or progress.unread or stop(),
+                        say=progress.line,
+                    )
+                except trainer.TrainingDiverged as error:
+                    raise trainer.TrainingDiverged(f"{error}; {self.remedy()}") from None
+        self.interrupted = signals.received or (NOBODY_READS if progress.unread else None)
         return done
+
+    def sizes(self) -> dict[str, int]:
+        """Bytes of a checkpoint (`size`), and of all that will be saved at once (`room`)."""
+        state, every = self.state, self.config.every
+        left = self.steps - newest(self.run)
+        if left <= 0:
+            return {}
+        size = sum(parameter.nbytes for parameter in state.parameters)
+        shown = sum(parameter.nbytes for parameter in state.sampler.net.get_parameters())
+        saves = max(1, left // every.save) if every.save else 1
+        kept = max(0, every.keep - len(self.run.checkpoint_files()))  # that are not there yet
+        return {"size": size, "room": size * (min(kept, saves - 1) + 1) + 2 * shown}
 
     def resume(self) -> None:
         """Go on from the newest whole checkpoint, if there is one."""
         from ms_gan import build
         from ms_gan.runs.checkpoint import CheckpointError
 
+        broken = []
         for step, path in reversed(self.run.checkpoint_files()):
             if step == self.state.step:
                 return  # this process has just saved it
@@ -237,36 +396,88 @@ class Session:
                 build.load_training(path, self.state)
             except CheckpointError as error:
                 self.say(f"passed over a broken checkpoint: {error}")
+                broken.append(path)
                 continue
-            self.say(f"continuing at step {step} of {self.steps}")
+            self.say(self.how_far())
             return
+        if self.state.step == 0:
+            self.run.check_anew(broken)
+            if rows := self.run.read_log():
+                self.say(
+                    f"nothing was saved before this run ended at step {rows[-1]['step']}: it "
+                    "starts at step 0 again"
+                )
+
+    def how_far(self) -> str:
+        """A line about the step from which a run goes on."""
+        step = self.state.step
+        if step > self.steps:
+            return (
+                f"{self.run.path}: is at step {step} already, more than the {self.steps} that are "
+                "asked for; nothing is trained"
+            )
+        return f"continuing at step {step} of {self.steps}"
+
+    def changes(self) -> list[dict[str, Any]]:
+        """What --change changed in this run so far, for the manifest."""
+        step = self.state.step
+        recorded = recorded_changes(self.run)
+        records = [{**record, "step": min(record["step"], step)} for record in recorded]
+        return records + ([{"step": step, "changed": self.change}] if self.change else [])
+
+    def log_changes(self) -> None:
+        """Bring the log up to what the manifest says of changes."""
+        logged = [row for row in self.run.read_log() if "changed" in row]
+        for record in recorded_changes(self.run)[len(logged) :]:
+            self.run.log(record["step"], changed=record["changed"])
+        self.change = {}
+
+    def remedy(self) -> str:
+        """How to go on after a divergence."""
+        files = self.run.checkpoint_files()
+        changed_at = [record["step"] for record in recorded_changes(self.run)]
+        if files and changed_at and changed_at[-1] == files[-1][0]:  # tried already, from there
+            return (
+                f"smaller learning rates did not help: its values may be too large already; remove "
+                f"{files[-1][1]} to go on from what is older, or start anew with --run-dir"
+            )
+        words = []
+        for key, lr in (("lr_d", self.config.optimizer.lr_d), ("lr_g", self.config.optimizer.lr_g)):
+            now = max(lr.start, lr.end) if isinstance(lr, Ramp) else lr
+            words.append(f"optimizer.{key}={now / 10:g}")
+        if self.command is None:
+            return f"to go on with smaller learning rates: session.start(…, changes={words})"
+        options = " ".join(f"--change {word}" for word in words)
+        return f"to go on with smaller learning rates: {self.command} {options}"
 
     def quality(self, say: Say) -> Quality | None:
-        """What evaluates while training, if the recipe asks for it and a classifier is shipped."""
+        """What evaluates while training, if the recipe asks for it, by this run's headline."""
         from ms_gan import data
-        from ms_gan.evaluation import classifier, monitor
+        from ms_gan.evaluation import monitor
 
         if self.config.every.evaluate == 0:
             return None
-        dataset = self.dataset
-        known = data.DATASETS.get(dataset.name)
-        file = shipped.CLASSIFIERS.get((known and known.like) or dataset.name)
-        net = classifier.load(shipped.ASSETS / file)[0] if file else None
-        if net is None or net.image_shape != dataset.image_shape:
-            say(
-                f"no evaluation while training: no classifier is shipped for {dataset.name} "
-                f"{list(dataset.image_shape)}; `ms-gan evaluate` takes one of "
-                "`ms-gan train-classifier`"
-            )
-            return None
-        options = self.config.data.options if self.config.data.name == dataset.name else {}
+        dataset, headline = self.dataset, self.headline
+        given = {"seed": self.config.seed, "rows": self.run.read_log(), "say": say}
         try:
-            train, test = data.split(dataset, **options, say=say, progress=self.download)
+            train, test = self.split(say)
+            if headline is monitor.PatchMonitor.headline:
+                return monitor.PatchMonitor(*data.halves(dataset, train, test), **given)
+            return monitor.Monitor(self.classifier, train, test, **given)
         except UserError as error:
             say(f"no evaluation while training: {error}")
             return None
-        rows = self.run.read_log()
-        return monitor.Monitor(net, train, test, seed=self.config.seed, rows=rows, say=say)
+
+    def split(self, say: Say) -> tuple[Dataset, Dataset]:
+        """Training and test images; those of a split of its own from the same folder first."""
+        from ms_gan import data
+
+        own = self.config.data.name == self.dataset.name
+        options = self.config.data.options if own else {}
+        if (folder := folder_of(self.dataset.source)) and options.get("root", "") is None:
+            with suppress(UserError):
+                return data.split(self.dataset, **{**options, "root": str(folder)})
+        return data.split(self.dataset, **options, say=say, progress=self.download)
 
     def manifest(self) -> dict[str, Any]:
         """What one needs to know to repeat the run; every continuation adds a session."""
@@ -279,6 +490,7 @@ class Session:
             "versions": {"ms_gan": __version__, **process["versions"]},
         }
         dataset = self.dataset
+        marks = {"from": self.state.meta.get("from"), "changes": self.changes()}
         return {
             "data": {
                 "name": dataset.name,
@@ -288,5 +500,6 @@ class Session:
                 "classes": list(dataset.classes),
                 "md5": dataset.md5,
             },
+            **{key: value for key, value in marks.items() if value},
             "sessions": [*self.run.manifest.get("sessions", []), session],
         }

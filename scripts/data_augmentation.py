@@ -17,10 +17,16 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
-
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # works without installing
+try:
+    from ms_gan.system import runtime
+
+    runtime.check_installed()
+except ImportError as error:  # one line: which Python to take, or what to install
+    sys.exit(str(error))
+
+import numpy as np  # noqa: E402
 
 RECIPE = [  # narrower and faster than the original: minutes on one core
     "data.batch_size=64", "augment=diff_augment", "train.steps=3000",

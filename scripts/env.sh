@@ -8,16 +8,23 @@ export MS_GAN_SCRIPT
 
 fail() { echo "$(basename "$0"): $*" >&2; exit 2; }
 
-has_requirements() {  # PYTHON
-    "$1" - "$root/requirements.txt" >/dev/null 2>&1 <<'PYTHON'
-import sys
+requirements="$root/${ms_gan_requirements:-requirements.txt}"    # run_tests.sh asks for more
+[ -f "$requirements" ] || requirements="$root/requirements.txt"
+
+has_requirements() {  # PYTHON [FILE]
+    "$1" - "${2:-$requirements}" >/dev/null 2>&1 <<'PYTHON'
+import pathlib, sys
 from importlib.metadata import version
 from packaging.requirements import Requirement
-for line in open(sys.argv[1], encoding="utf-8"):
-    text = line.split("#")[0].strip()
-    if text:
-        wanted = Requirement(text)
-        assert wanted.specifier.contains(version(wanted.name), prereleases=True)
+def check(path):
+    for line in path.read_text(encoding="utf-8").splitlines():
+        text = line.split("#")[0].strip()
+        if text.startswith("-r "):
+            check(path.with_name(text[3:]))
+        elif text:
+            wanted = Requirement(text)
+            assert wanted.specifier.contains(version(wanted.name), prereleases=True)
+check(pathlib.Path(sys.argv[1]))
 PYTHON
 }
 
@@ -31,11 +38,12 @@ make_venv() {
         if supported "$candidate"; then base="$candidate"; break; fi
     done
     [ -n "$base" ] || fail "needs Python 3.10, 3.11 or 3.12 (MindSpore 2.10 has no wheel for others); install one and run this again"
-    echo "setting up: the current Python lacks some of requirements.txt; installing into $root/.venv (once, some minutes)"
-    "$base" -m venv --clear "$root/.venv" \
+    echo "setting up: the current Python lacks some of $(basename "$requirements"); installing into $root/.venv (once, some minutes)"
+    has_requirements "$root/.venv/bin/python" "$root/requirements.txt" \
+        || "$base" -m venv --clear "$root/.venv" \
         || fail "cannot make $root/.venv; install Python's venv module (Debian: apt-get install python3-venv) or make the folder writable"
-    "$root/.venv/bin/python" -m pip install --quiet --disable-pip-version-check -r "$root/requirements.txt" \
-        || fail "pip could not install requirements.txt; check the network or pip's index and run this again"
+    "$root/.venv/bin/python" -m pip install --quiet --disable-pip-version-check -r "$requirements" \
+        || fail "pip could not install $(basename "$requirements"); check the network or pip's index and run this again"
 }
 
 find_python() {
@@ -43,7 +51,7 @@ find_python() {
         if has_requirements "$candidate"; then PYTHON="$candidate"; return; fi
     done
     exec 9>"$root/.venv.lock" || fail "$root is not writable; use a Python that has requirements.txt, or another copy"
-    if command -v flock >/dev/null; then flock 9; fi    # two scripts at once make one .venv
+    if command -v flock >/dev/null; then flock 9 || true; fi    # two scripts at once make one .venv
     PYTHON="$root/.venv/bin/python"
     has_requirements "$PYTHON" || make_venv
     exec 9>&-

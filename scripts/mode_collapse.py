@@ -14,9 +14,15 @@ import sys
 import tempfile
 from pathlib import Path
 
-import numpy as np
-
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # works without installing
+try:
+    from ms_gan.system import runtime
+
+    runtime.check_installed()
+except ImportError as error:  # one line: which Python to take, or what to install
+    sys.exit(str(error))
+
+import numpy as np  # noqa: E402
 
 NUM_MODES, RADIUS, STD = 8, 0.75, 0.02
 ANGLES = 2 * np.pi * np.arange(NUM_MODES) / NUM_MODES

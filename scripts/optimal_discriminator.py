@@ -11,9 +11,15 @@ import argparse
 import sys
 from pathlib import Path
 
-import numpy as np
-
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # works without installing
+try:
+    from ms_gan.system import runtime
+
+    runtime.check_installed()
+except ImportError as error:  # one line: which Python to take, or what to install
+    sys.exit(str(error))
+
+import numpy as np  # noqa: E402
 
 P_DATA = ((0.5, -2.0, 0.6), (0.5, 1.5, 0.8))  # weight, mean, standard deviation of each Gaussian
 P_G = ((1.0, 0.0, 1.5),)

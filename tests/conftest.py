@@ -11,6 +11,8 @@ import ms_gan  # noqa: F401
 # One instruction set for all tests and the processes that they start, whichever comes first: from
 # here on the choice of ms_gan counts as the user's, so a fully connected recipe does not lift it.
 os.environ.pop("MS_GAN_SET_ISA", None)
+# What the script that runs the tests says of itself is not about the commands that they try.
+os.environ.pop("MS_GAN_SCRIPT", None)
 
 from tests.tiny import ROOT, recipe_file, run  # noqa: E402
 
@@ -32,6 +34,12 @@ def graph_mode(request):
         from ms_gan.system import runtime
 
         runtime.set_mode("graph")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache_folder(tmp_path_factory):
+    """What is decoded or downloaded in a test does not go to the user's cache."""
+    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
 
 
 @pytest.fixture

@@ -35,7 +35,14 @@ FOLDERS = {
 # What answers a typing mistake at once: MindSpore is imported inside functions only, if at all.
 WITHOUT_MINDSPORE = {
     *("errors", "version", "system", "recipe", "data", "__init__", "session", "cli", "__main__"),
-    *("runs.run_dir", "runs.shipped", "runs.visualise", "runs.film", "evaluation.metrics"),
+    *(
+        "runs.run_dir",
+        "runs.shipped",
+        "runs.visualise",
+        "runs.film",
+        "evaluation.metrics",
+        "evaluation.pyramid",
+    ),
 }
 MAY_PRINT = {"cli", "cli.console", "runs.progress"}
 

@@ -14,7 +14,7 @@ from mindspore import Parameter, nn, ops
 from ms_gan import build
 from ms_gan.recipe import reader
 from ms_gan.recipe.schema import Config, Part
-from ms_gan.runs import checkpoint, sampling
+from ms_gan.runs import checkpoint, sampling, tutorials
 from ms_gan.runs.checkpoint import CheckpointError
 from ms_gan.training import cells
 from tests import tiny
@@ -240,10 +240,11 @@ def test_one_damaged_byte_without_a_checksum(tmp_path, kind):
 @pytest.mark.parametrize(
     ("name", "content", "expected"),
     [
-        ("a.ckpt", b"", "not a whole MindSpore checkpoint"),
-        ("a.ckpt", b"hello world\n" * 100, "not a whole MindSpore checkpoint"),
-        ("a.ckpt", b"name: gan\n", "not a whole MindSpore checkpoint"),
-        ("a.txt", b"hello", "not a checkpoint; expected a file that ends in .ckpt"),
+        ("a.ckpt", b"", "is an empty file; expected a checkpoint of MindSpore"),
+        ("a.ckpt", b"hello world\n" * 100, "is a text that begins with 'hello world'"),
+        ("a.ckpt", b"name: gan\n", "is a text that begins with 'name: gan'"),
+        ("a.ckpt", b"\x01\x02\xff" * 50, "not a whole MindSpore checkpoint"),
+        ("a.txt", b"hello", "is a text that begins with 'hello'; expected a checkpoint"),
         ("a.ckpt", None, "no such file"),
     ],
 )
@@ -504,12 +505,11 @@ def test_the_tutorials_discriminator_is_no_generator(tmp_path):
     path = tmp_path / "Discriminator199.ckpt"
     as_in_the_tutorial(TutorialDiscriminator(), "discriminator", path)
     message = refused(build.load_sampler, path)
-    assert message.startswith(f"{path}: not of ms_gan and not a Generator*.ckpt")
+    assert message.startswith(f"{path}: holds no generator but a discriminator alone")
 
 
 def test_names_of_another_program_are_not_the_tutorials():
     arrays = {"conv1.weight": np.zeros(1), "models.0.weight": np.zeros(1)}
-    assert checkpoint.from_tutorial(arrays) == {}
-    assert list(checkpoint.from_tutorial({"generator.model.0.weight": np.zeros(1)})) == [
-        "generator.model.0.weight"
-    ]
+    assert tutorials.recognised(arrays) is None
+    known, meta = tutorials.recognised({"generator.model.0.weight": np.zeros(1)})
+    assert list(known) == ["generator.model.0.weight"] and meta["image_shape"] == [1, 28, 28]

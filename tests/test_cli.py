@@ -195,7 +195,7 @@ def test_finished_run_says_so(trained, recipe, capsys):
 
 
 def test_disk_full_keeps_the_older_checkpoint(trained, recipe, tmp_path):
-    """A file size limit stands in for the full disk: the write of the next checkpoint fails."""
+    """A file size limit stands in for the full disk, which is noticed before training goes on."""
     folder = copy_run(trained, tmp_path / "run", step=8)
     before = newest(folder)
     words = ["train", "--config", str(recipe), "--run-dir", str(folder)]
@@ -209,25 +209,9 @@ sys.exit(cli.main({words!r}))
     process = python("-c", code)
     _, err = process.communicate(timeout=120)
     assert process.returncode == 2, err
-    assert err.count("\n") == 1 and "step_0000008" in err
+    assert err.count("\n") == 1 and "no room for a checkpoint" in err
     assert_same_bits(newest(folder), before)
     assert not list(folder.rglob(".*.ckpt"))
-
-
-def test_divergence_is_named(trained, recipe, tmp_path, capsys):
-    """A weight that is not a number, as a bad learning rate leaves it, in the newest checkpoint."""
-    from mindspore import Parameter, Tensor
-
-    from ms_gan.runs import checkpoint
-
-    folder = copy_run(trained, tmp_path / "run", step=8)
-    last = folder / "checkpoints" / "step_0000008.ckpt"
-    values, meta = checkpoint.load(last)
-    values["discriminator.model.0.bias"][0] = np.nan
-    checkpoint.save(last, [Parameter(Tensor(v), name=k) for k, v in values.items()], meta)
-    words = ["train", "--config", recipe, "--run-dir", folder]
-    one_line(capsys, words, "loss_d became nan at step 10", "learning rate", str(last))
-    assert not (folder / "checkpoints" / "step_0000012.ckpt").exists()
 
 
 # --- generating ---------------------------------------------------------------------------------
@@ -275,7 +259,7 @@ def test_formats(trained, tmp_path):
 
 
 def test_conditional_grid_and_labels(recipe, tmp_path):
-    """One row of the grid for each digit; --label gives that class alone, from the same latents."""
+    """A block of the grid for each digit; --label gives that class alone, from the same latents."""
     import imageio.v3 as iio
 
     run_dir = tmp_path / "run"
@@ -293,7 +277,7 @@ def test_conditional_grid_and_labels(recipe, tmp_path):
     same = (every == seven).all(axis=(1, 2, 3))  # the latents are, so those of class 7 are
     assert (same == (labels == 7)).all() and same.sum() == 2
     out = generate(run_dir, tmp_path / "out", "--num", 20)
-    assert iio.imread(out / "grid.png").shape == (10 * 58 + 2, 2 * 58 + 2)
+    assert iio.imread(out / "grid.png").shape == (316, 240)  # a block for each class, about square
 
 
 def test_every_checkpoint_of_a_run_generates_the_same(trained, tmp_path):
@@ -388,7 +372,7 @@ def test_bad_checkpoints(trained, tmp_path, capsys):
     one_line(capsys, ["generate", file("empty.ckpt", b"")], "empty.ckpt: ")
     one_line(capsys, ["generate", file("cut.ckpt", whole[: len(whole) // 2])], "cut.ckpt: ")
     one_line(capsys, ["generate", file("picture.png", whole)], "picture.png: not a checkpoint")
-    one_line(capsys, ["generate", tmp_path], "no such file")
+    one_line(capsys, ["generate", tmp_path], "holds no run")
 
 
 def test_bad_images(recipe, tmp_path, capsys):

@@ -280,7 +280,7 @@ def test_load_damaged_or_unequal_files_are_errors_even_with_a_fallback(tmp_path,
 
 
 WRONG_OPTIONS = [
-    *(({"size": x}, f"size: expected int, got {x!r}") for x in (2.5, "28", True)),
+    *(({"size": x}, "size: expected int") for x in (2.5, "28", True)),
     *(({"channels": x}, f"channels: expected int, got {x!r}") for x in (1.0, "3", [3])),
     ({"colours": 3}, "colours: "),
 ]

@@ -165,7 +165,7 @@ def test_little_room_and_no_right_to_write(tmp_path, monkeypatch):
 
 
 def test_a_system_without_proc(monkeypatch):
-    """macOS: nothing is assumed about the CPU, nothing fails."""
+    """macOS, Windows: NumPy knows the CPU; where nobody does, nothing is assumed and fails."""
     real = Path.read_text
     absent = FileNotFoundError(2, "No such file or directory", "/proc/cpuinfo")
 
@@ -178,6 +178,9 @@ def test_a_system_without_proc(monkeypatch):
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
     for name in runtime.ISA_VARIABLES:
         monkeypatch.delenv(name, raising=False)
+    assert runtime.cpu_flags() == runtime.flags_of_numpy() != frozenset()
+    monkeypatch.setattr(runtime, "flags_of_numpy", frozenset)
+    monkeypatch.setattr("platform.machine", lambda: "arm64")
     assert not runtime.has_avx512() and doctor.cpu_model()
     assert doctor.cores().value.startswith(f"{os.cpu_count()} of {os.cpu_count()}")
     assert doctor.onednn().value.startswith("none; it is for CPUs with AVX-512 only")

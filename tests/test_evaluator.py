@@ -243,11 +243,13 @@ def test_the_picture_begins_with_the_nearest():
 # --- what is refused ----------------------------------------------------------------------------
 
 
-def test_the_embedded_digits_have_no_shipped_classifier(digits, capsys):
-    error = refused(capsys, digits)
-    assert "was trained on digits, for which no classifier is shipped" in error
-    assert "train-classifier --data digits" in error
-    assert not list(digits.glob("*evaluation*"))
+def test_the_embedded_digits_have_no_shipped_classifier(digits, tmp_path, capsys):
+    evaluate(digits, "--num", 60, "--out", tmp_path / "x.json")
+    out = capsys.readouterr().out
+    assert "train-classifier --data digits --size 28 --channels 1" in out
+    found = json.loads((tmp_path / "x.json").read_text())
+    assert found["generated"]["sliced_wasserstein"] > found["floor"]["sliced_wasserstein"] > 0
+    assert "frechet_classifier_distance" not in found["generated"]
 
 
 def test_a_classifier_of_other_data(digits, capsys):
@@ -267,8 +269,10 @@ def test_data_that_the_checkpoint_does_not_name(digits, tmp_path, capsys):
 def test_images_of_another_size(tmp_path, capsys):
     state = state_of((1, 20, 20), batch=4)
     trainer.save_generator(state, tmp_path / "small.ckpt", data="digits")
-    error = refused(capsys, tmp_path / "small.ckpt", "--data", "mnist")
-    assert "makes images [1, 20, 20], but mnist_classifier.ckpt takes [1, 28, 28]" in error
+    words = [tmp_path / "small.ckpt", "--data", "digits", "--classifier", ASSET]
+    assert "mnist_classifier.ckpt" in refused(capsys, *words)
+    evaluate(tmp_path / "small.ckpt", "--num", 60)  # without a classifier
+    assert "train-classifier --data digits --size 20" in capsys.readouterr().out
 
 
 def test_too_few_samples(run, mnist_root, capsys):
@@ -278,7 +282,7 @@ def test_too_few_samples(run, mnist_root, capsys):
 
 def test_no_such_checkpoint_and_bad_targets(digits, tmp_path, capsys):
     assert "not a folder that can be written to" in refused(capsys, tmp_path / "no" / "x.ckpt")
-    assert "no such file" in refused(capsys, tmp_path)
+    assert "holds no run" in refused(capsys, tmp_path)
     assert "ends in .json" in refused(capsys, digits, "--out", tmp_path / "x.txt")
 
 

@@ -1,4 +1,4 @@
-"""The reference of the keys: made from the code, complete, and the one that docs/recipes.md holds."""
+"""The reference of the keys: made from the code, complete, and held by docs/recipes.md."""
 
 import dataclasses
 

@@ -259,8 +259,8 @@ def test_prune_sweeps_up_after_killed_processes_only(run):
 
 
 def test_manifest(run):
-    run.write_manifest({"data": {"md5": {"ä": "x"}}, "sessions": [1]})
-    assert run.manifest == {"data": {"md5": {"ä": "x"}}, "sessions": [1]}
+    run.write_manifest({"data": {"md5": {"ä": "x"}}, "sessions": [{"step": 1}]})
+    assert run.manifest == {"data": {"md5": {"ä": "x"}}, "sessions": [{"step": 1}]}
     run.manifest_file.write_text('{"data": ')
     assert run.manifest == {}
 

@@ -174,12 +174,11 @@ def test_a_walk_changes_its_class_at_every_stop(conditional):
     )
 
 
-def test_the_gallery_has_one_row_a_class_whatever_the_shares(conditional, generator):
+def test_the_gallery_has_one_block_a_class_whatever_the_shares(conditional, generator):
     num = sampling.FIXED_PER_CLASS
     labels = np.arange(3 * num, dtype=np.int32) % 3
     images = sampling.generate(conditional.net, sampling.latents(2, 3 * num, 10), labels)
-    rows = np.concatenate([images[labels == label] for label in range(3)])
-    np.testing.assert_array_equal(conditional.gallery(2), visualise.grid(rows, columns=num))
+    np.testing.assert_array_equal(conditional.gallery(2), visualise.class_grid(images, labels))
     plain = Sampler(generator, SHAPE, {})
     expected = visualise.grid(plain.samples(2, sampling.FIXED)[0])
     np.testing.assert_array_equal(plain.gallery(2), expected)

@@ -11,7 +11,7 @@ import pytest
 
 from tests.tiny import ROOT
 
-SCRIPTS = sorted((ROOT / "scripts").glob("run_*.sh"))
+SCRIPTS = sorted([*(ROOT / "scripts").glob("run_*.sh"), ROOT / "scripts" / "ms_gan.sh"])
 
 
 @pytest.mark.parametrize("script", [*SCRIPTS, ROOT / "scripts" / "env.sh", ROOT / ".ci" / "run"])
@@ -20,7 +20,8 @@ def test_script_parses_and_is_thin(script):
     text = script.read_text()
     if script in SCRIPTS:
         assert len(text.splitlines()) <= 15
-        assert text.count('"$PYTHON" -m') == 1 and '"$@"' in text and "set -euo pipefail" in text
+        assert text.count('exec "$PYTHON" ') == 1 and ('"$@"' in text or '"${@:2}"' in text)
+        assert "set -euo pipefail" in text
 
 
 @pytest.fixture

@@ -161,7 +161,7 @@ print("mindspore" in sys.modules)
 """
 WRONG = {
     "data.sise=8": "data.sise: 'digits' has no such option; it has: size, channels (did you mean",
-    "data.size=8.0": "data.size: expected int, got 8.0",
+    "data.size=8.0": "data.size: expected int or [int, int], got 8.0",
     "data.root=X": "data.root: 'digits' has no such option; it has: size, channels",
     "data.name=mnist data.rot=X": "data.rot: 'mnist' has no such option; it has: root, size, ch",
     "data.name=mnits": "data.name: no data called 'mnits'; known: mnist, ",

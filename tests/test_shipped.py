@@ -106,7 +106,7 @@ def test_what_cannot_be_meant(tmp_path, capsys):
 
     assert "give one" in said("--pretrained", "mnist", tmp_path)
     assert "takes no labels" in said("--pretrained", "mnist-tutorial", "--label", "3")
-    assert "expected 0 to 9" in said("--label", "10")
+    assert "expected 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, got 10" in said("--label", "10")
     with pytest.raises(SystemExit):
         cli.main(["generate", "--pretrained", "imagenet"])
     assert "choose from" in capsys.readouterr().err

@@ -64,6 +64,7 @@ def test_the_numbers_of_the_streams_are_for_ever():
     """Another one would change every run: how a stream begins, written down."""
     assert {stream.name: stream.number for stream in Stream} == {
         "LATENTS": 1, "ORDER": 1, "TRAINING": 2, "SHIFT": 3, "DRAW": 7,
+        "FLIP": 9, "PATCHES": 10,
     }  # fmt: skip
     assert {choice.name: choice.value for choice in Choice} == {"SPLIT": 4, "FLOOR": 5}
     for stream in Stream:

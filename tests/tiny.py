@@ -161,8 +161,12 @@ def copy_run(run_dir, target, step=None):
     from ms_gan.runs.run_dir import RunDir
 
     shutil.copytree(run_dir, target)
-    for saved, path in RunDir(target).checkpoint_files():
+    copy = RunDir(target)
+    for saved, path in copy.checkpoint_files():
         if step is not None and saved > step:
+            path.unlink()
+    if step == 0:  # nothing was saved yet
+        for path in (copy.generator_file, copy.gif_file, copy.curves_file):
             path.unlink()
     return target
 

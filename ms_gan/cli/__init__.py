@@ -3,54 +3,90 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import NoReturn
 
 from ms_gan.cli import doctor
 from ms_gan.errors import UserError
-from ms_gan.system import runtime
+from ms_gan.system import output, program, runtime, signals
 from ms_gan.version import __version__
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command; return its exit code. What the user can mend is one line on stderr."""
-    words = sys.argv[1:] if argv is None else argv
+    """Run one command; return its exit code. What the user can mend is one line on stderr.
+
+    Args:
+        argv: None: the words of this process, which is then this program's own.
+    """
+    if argv is None:
+        output.claim_descriptors()
     try:
-        if not for_doctor(words):
-            runtime.check_numpy()
-        arguments = parse(words)
-        arguments.words = words
-        return arguments.run(arguments)
+        return answer(sys.argv[1:] if argv is None else argv)
+    except runtime.MindSporeError as error:
+        code = fail(str(error))
+        if argv is None:
+            os._exit(code)  # what was loaded of it would abort the exit of Python, with a page
+        return code
     except UserError as error:
         return fail(str(error))
     except BrokenPipeError:
-        return 1
-    except ModuleNotFoundError as error:
-        if (error.name or "ms_gan").startswith("ms_gan"):
+        return 128 + signals.NOBODY_READS
+    except ImportError as error:
+        if error.name is None or error.name.startswith("ms_gan"):
             raise
-        return fail(f"{error.name} is not installed; `ms-gan doctor` says what to do")
+        missing = isinstance(error, ModuleNotFoundError)
+        why = "is not installed" if missing else f"cannot be loaded: {error}"
+        return fail(f"{error.name} {why}; `{program.called('doctor')}` says what to do")
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         return fail(f"{where}{error.strerror or error}")
     except MemoryError:
         return fail("out of memory; use fewer or smaller images at once")
     except KeyboardInterrupt:
-        print("\ninterrupted; nothing was lost that had been saved", file=sys.stderr)
+        tell(f"\n{signals.INTERRUPTED}\n")
         return 128 + signal.SIGINT
+    finally:
+        output.settle()
+
+
+def answer(words: Sequence[str]) -> int:
+    """Run the command that the words name."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return fail("the current folder does not exist any more; change to another one (cd)")
+    if not for_doctor(words):
+        runtime.check_numpy()
+    arguments = parse(words)
+    arguments.words = words
+    return arguments.run(arguments)
 
 
 def fail(message: str) -> int:
-    print(f"ms-gan: {' '.join(message.split())}", file=sys.stderr)
+    tell(f"ms-gan: {' '.join(message.split())}\n")
     return 2
+
+
+def tell(text: str) -> None:
+    """Text on stderr, if there is one and somebody reads it."""
+    if sys.stderr is not None:
+        with suppress(BrokenPipeError):
+            output.write(text, sys.stderr)
 
 
 class Parser(argparse.ArgumentParser):
     """Says what is wrong in one line; the usage is behind --help."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"ms-gan: {message}; see {self.prog} --help\n")
+        words = self.prog.split()[1:]
+        self.exit(2, f"ms-gan: {message}; see {program.called(*words, '--help')}\n")
+
+    def _print_message(self, message: str, file: object = None) -> None:
+        output.write(message, file)
 
 
 def for_doctor(words: Sequence[str]) -> bool:
@@ -60,6 +96,7 @@ def for_doctor(words: Sequence[str]) -> bool:
 def parse(words: Sequence[str]) -> argparse.Namespace:
     """Arguments of the command line; overrides may stand before, between and after options."""
     top = parser(words)
+    words = words or ["--help"]
     arguments, rest = top.parse_known_args(words)
     stray = [word for word in rest if word.startswith("-") or "overrides" not in arguments]
     if stray:

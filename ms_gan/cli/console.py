@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import os
-import shlex
 import sys
+from pathlib import Path
+
+from ms_gan.system import files, output
+from ms_gan.system.output import say
+from ms_gan.system.program import called, command
 
 DEVICES = ("auto", "Ascend", "GPU", "CPU")
-
-
-def say(line: str) -> None:
-    print(line, flush=True)
+__all__ = [
+    "DEVICES", "DownloadProgress", "called", "command", "natural", "positive", "say",
+    "say_replaced",
+]  # fmt: skip
 
 
 def positive(text: str) -> int:
@@ -28,18 +31,22 @@ def natural(text: str) -> int:
     return value
 
 
+def say_replaced(*places: Path) -> None:
+    """A line where files of before were replaced: of these names, or in these folders."""
+    found = sorted(p for p in files.replaced if {p, p.parent} & set(places))
+    files.replaced.clear()
+    if found:
+        more = f" and {len(found) - 1:,} more" if len(found) > 1 else ""
+        say(f"in place of one that was there: {found[0]}{more}")
+
+
 class DownloadProgress:
     """One line that grows on a terminal; one line per file elsewhere."""
 
     def __call__(self, file: str, done: int, total: int) -> None:
-        terminal = sys.stdout.isatty()
+        terminal = output.is_terminal(sys.stdout)
         complete = total > 0 and done >= total
         if terminal or complete:
             text = f"downloading {file}: {done / 1e6:.1f} of {total / 1e6:.1f} MB"
-            print(f"\r{text}" if terminal else text, end="\n" if complete else "", flush=True)
-
-
-def command(words: list[str]) -> str:
-    """The command line of this process as a person would type it."""
-    script = os.environ.get("MS_GAN_SCRIPT")
-    return shlex.join(["bash", script, *words[1:]] if script else ["ms-gan", *words])
+            end = "\n" if complete else ""
+            output.write(f"\r{text}{end}" if terminal else f"{text}{end}")

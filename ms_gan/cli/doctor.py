@@ -41,15 +41,21 @@ CPU_FEATURES = (  # of x86-64 and ARM, as Linux names them; those that matter fo
     "sse4_1", "avx", "avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16",
     "amx_tile", "amx_bf16", "asimd", "asimdhp", "sve", "sve2", "bf16", "i8mm",
 )  # fmt: skip
+NOT_NEEDED = {"matplotlib", "sklearn"}  # without them: no curves.png, no embedded digits
 LITTLE = 1e9  # bytes of free disk
 PROBE = """
-import json
-from ms_gan.system import runtime
-import mindspore
-said = []
-device = runtime.set_device("auto", said.append)
-threads = mindspore.get_context("runtime_num_threads")
-print(json.dumps([mindspore.__version__, device, said, threads]))
+import json, os
+try:
+    from ms_gan.system import runtime
+    import mindspore
+    said = []
+    device = runtime.set_device("auto", said.append)
+    threads = mindspore.get_context("runtime_num_threads")
+    found = [mindspore.__version__, device, said, threads]
+except Exception as error:
+    found = f"{type(error).__name__}: {runtime.first_line(error)}"
+os.write(1, ("\\n" + json.dumps(found)).encode())
+os._exit(0)  # a MindSpore that is loaded by half would abort the exit of Python
 """
 
 
@@ -90,12 +96,11 @@ def examine() -> Iterator[Line]:
     yield python()
     numpy = numpy_version()
     yield numpy
-    yield packages()
+    yield packages(can_be_tried=not numpy.broken)
     yield from mindspore_and_device(can_be_tried=not numpy.broken)
     yield Line("cpu", f"{cpu_model()}, {platform.machine()}, {platform.system()}")
     yield cores()
-    found = [name for name in CPU_FEATURES if name in runtime.cpu_flags()]
-    yield Line("instructions", " ".join(found) or "unknown: this system does not say")
+    yield instructions()
     yield onednn()
     yield from environment()
     yield from data_sets()
@@ -123,13 +128,31 @@ def numpy_version() -> Line:
     return Line("numpy", f"{numpy.__version__}, fits MindSpore 2.10")
 
 
-def packages() -> Line:
+def packages(can_be_tried: bool) -> Line:
     missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
-    if not missing:
-        return Line("packages", "all of requirements.txt that are not on lines of their own")
-    names = " ".join(PACKAGES[name] for name in missing)
-    # scikit-learn only holds the embedded digits
-    return Line("packages", f"missing: {names}", f"pip install {names}", missing != ["sklearn"])
+    if missing:
+        names = " ".join(PACKAGES[name] for name in missing)
+        broken = not set(missing) <= NOT_NEEDED
+        return Line("packages", f"missing: {names}", f"pip install {names}", broken)
+    reasons = {name: why for name in PACKAGES if can_be_tried and (why := cannot_be_loaded(name))}
+    if reasons:
+        value = "; ".join(f"{PACKAGES[name]}: {why}" for name, why in reasons.items())
+        remedy = f"pip install --force-reinstall {' '.join(PACKAGES[name] for name in reasons)}"
+        broken = not set(reasons) <= NOT_NEEDED
+        return Line("packages", f"cannot be loaded: {value}", remedy, broken)
+    return Line("packages", f"{', '.join(PACKAGES.values())}: all that is needed beside these")
+
+
+def cannot_be_loaded(name: str) -> str | None:
+    """Why a package that is installed cannot be imported; None where it can."""
+    try:
+        if name == "matplotlib":
+            runtime.import_matplotlib()
+        else:
+            importlib.import_module(name)
+    except Exception as error:  # whatever libraries of the system raise
+        return runtime.first_line(error)
+    return None
 
 
 def mindspore_and_device(can_be_tried: bool) -> Iterator[Line]:
@@ -174,7 +197,8 @@ def probe() -> tuple[list | None, str]:
     if done.returncode > 0:
         lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
         return None, lines[-1][:200] if lines else f"exit code {done.returncode}"
-    return json.loads(next(x for x in done.stdout.splitlines() if x.startswith("["))), ""
+    found = json.loads(done.stdout.splitlines()[-1])
+    return (None, found) if isinstance(found, str) else (found, "")
 
 
 # --- machine ------------------------------------------------------------------------------------
@@ -203,6 +227,15 @@ def cores() -> Line:
     present = os.cpu_count() or 1
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else present
     return Line("cores", f"{usable} of {present} may be used")
+
+
+def instructions() -> Line:
+    """Which of `CPU_FEATURES` the CPU has, and who says so."""
+    flags = runtime.cpu_flags()
+    if not flags:
+        return Line("instructions", "unknown: this system does not say")
+    found = " ".join(name for name in CPU_FEATURES if name in flags)
+    return Line("instructions", found if runtime.flags_of_linux() else f"{found}, says NumPy")
 
 
 def onednn() -> Line:

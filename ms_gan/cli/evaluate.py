@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ms_gan.cli.console import (
     DEVICES,
@@ -14,13 +17,30 @@ from ms_gan.cli.console import (
     natural,
     positive,
     say,
+    say_replaced,
 )
 from ms_gan.cli.source import add_generator, generator_file
 from ms_gan.errors import UsageError
+from ms_gan.recipe import reader, schema
 from ms_gan.runs import shipped
-from ms_gan.system import runtime
+from ms_gan.system import program, runtime
 from ms_gan.system.provenance import git_commit
 from ms_gan.version import __version__
+
+if TYPE_CHECKING:
+    from ms_gan.data import Dataset
+    from ms_gan.evaluation.classifier import Classifier
+    from ms_gan.runs.sampling import Sampler
+
+Size = int | tuple[int, int]
+
+
+def image_size(text: str) -> Size:
+    """`32`, or height x width, `48x32`"""
+    sides = tuple(positive(side) for side in text.lower().split("x"))
+    if len(sides) > 2:
+        raise ValueError(text)
+    return sides if len(set(sides)) > 1 else sides[0]
 
 
 def add_parsers(commands: argparse._SubParsersAction) -> None:
@@ -29,12 +49,18 @@ def add_parsers(commands: argparse._SubParsersAction) -> None:
     )
     classifier.add_argument("--data", default="mnist", help="a labelled data set (%(default)s)")
     classifier.add_argument("--data-root", metavar="DIR", help="its folder (as for recipes)")
-    classifier.add_argument("--size", type=positive, help="height and width, pixels (as stored)")
+    classifier.add_argument(
+        "--size", type=image_size, metavar="SIZE",
+        help="height and width in pixels, 32 or 48x32 (as stored)",
+    )  # fmt: skip
     classifier.add_argument("--channels", type=int, choices=(1, 3), help="(as stored)")
     classifier.add_argument("--out", type=Path, metavar="FILE", help="(<data>_classifier.ckpt)")
     classifier.add_argument("--epochs", type=positive, default=10, help="(%(default)s)")
     classifier.add_argument("--seed", type=natural, default=0, help="(%(default)s)")
     classifier.add_argument("--device", choices=DEVICES, default="auto", help="(%(default)s)")
+    classifier.add_argument(
+        "overrides", nargs="*", metavar="data.key=value", help="for example data.fit=pad"
+    )
     classifier.set_defaults(run=run_train_classifier)
 
     evaluate = commands.add_parser("evaluate", help="measure how near samples are to real images")
@@ -57,18 +83,23 @@ def add_parsers(commands: argparse._SubParsersAction) -> None:
 def run_train_classifier(arguments: argparse.Namespace) -> int:
     out = arguments.out or Path(f"{arguments.data}_classifier.ckpt")
     check_target(out, ".ckpt")
+    options = options_given(arguments)
 
+    runtime.import_mindspore()
     from ms_gan import data
     from ms_gan.evaluation import classifier
 
     runtime.set_device(arguments.device)
     runtime.set_mode("graph")
-    train, test = data.splits(
-        arguments.data, root=arguments.data_root, size=arguments.size,
-        channels=arguments.channels, say=say, progress=DownloadProgress(),
-    )  # fmt: skip
+    given = {"say": say, "progress": DownloadProgress(), "labelled": True}
+    train, test = data.splits(arguments.data, **options, **given)
     say(f"data: {train.name}, {len(train)} images {list(train.image_shape)} to train, "
         f"{len(test)} to test ({train.source})")  # fmt: skip
+    if not len(test):
+        raise UsageError(
+            f"{train.name}: no image can be held out to test with, each class has one alone; "
+            "expected classes of two or more; add pictures or join classes"
+        )
     net = classifier.train(train, epochs=arguments.epochs, seed=arguments.seed, show=say)
     accuracy = classifier.accuracy(net, test)
     meta = {
@@ -85,7 +116,44 @@ def run_train_classifier(arguments: argparse.Namespace) -> int:
     }
     classifier.save(out, net, meta)
     say(f"test accuracy {100 * accuracy:.2f} % of {len(test)} images -> {out}")
+    say_replaced(out)
+    if doubt := classifier.doubt(accuracy, test):
+        say(f"warning: {doubt}: train it longer (--epochs) or with more pictures")
     return 0
+
+
+def options_given(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The options of the data set, from `--data-root` and its like and from `data.key=value`."""
+    from ms_gan import data
+
+    given = {
+        "root": arguments.data_root, "size": arguments.size, "channels": arguments.channels
+    }  # fmt: skip
+    words = [f"data.{k}={spelled(v)}" for k, v in given.items() if v is not None]
+    of_training = {field.name for field in dataclasses.fields(schema.Data)}
+    for word in arguments.overrides:
+        section, _, key = word.partition("=")[0].partition(".")
+        if section != "data" or key in of_training:
+            known = ", ".join(f"data.{k}" for k in free_options(arguments.data))
+            raise UsageError(f"{word}: not an option of {arguments.data}; expected one of {known}")
+        words.append(word)
+    tree: dict[str, Any] = {"name": "classifier", "data": {"name": arguments.data}}
+    for word in words:
+        reader.apply_override(tree, word)
+    return data.DATA.resolve(reader.from_dict(tree).data, data.GIVEN).options
+
+
+def free_options(name: str) -> dict[str, Any]:
+    """The options of a data set that a recipe may give, with their defaults."""
+    from ms_gan import data
+
+    accepted = data.DATA.accepted(name)
+    return {k: v.default for k, v in accepted.items() if k not in data.GIVEN}
+
+
+def spelled(value: Any) -> str:
+    """A value as it is typed behind `key=`."""
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def run_evaluate(arguments: argparse.Namespace) -> int:
@@ -95,95 +163,174 @@ def run_evaluate(arguments: argparse.Namespace) -> int:
     check_target(out, ".json")
     picture = (arguments.out or beside).with_suffix(".nearest.png")
 
+    runtime.import_mindspore()
     from ms_gan import build, data
-    from ms_gan.evaluation import classifier, evaluator
+    from ms_gan.evaluation import evaluator
     from ms_gan.runs import visualise
 
     runtime.set_device(arguments.device)
     runtime.set_mode("graph")
     sampler = build.load_sampler(path)
-    meta = sampler.meta
-    name = arguments.data or meta.get("data")
-    file = arguments.classifier or shipped_classifier(name, path)
-    net, about = classifier.load(file)
-    check_classifier(file, net, about, name, meta["image_shape"], path)
-    channels, size, _ = meta["image_shape"]
-    train, test = data.splits(
-        name, root=evaluation_root(arguments, meta, name), size=size, channels=channels, say=say,
-        progress=DownloadProgress(),
-    )  # fmt: skip
-    if train.num_classes != net.num_classes:
-        raise UsageError(
-            f"{file}: knows {net.num_classes} classes, but {name} has {train.num_classes} here; "
-            "train one on these data with ms-gan train-classifier"
-        )
-    say(f"{path}: {arguments.num} samples against {len(test)} test images of {name}")
-    real = evaluator.RealImages(net, train, test, num=arguments.num)
-    result = {
-        "generated": real.compare(sampler, seed=arguments.seed),
-        "floor": real.floor,
-        "reference_shares": real.shares.tolist(),
-    }
-    found = evaluator.memorisation(sampler, train, test, num=arguments.num, seed=arguments.seed)
+    name = data_name(arguments, sampler.meta, path)
+    judge = find_classifier(arguments, name, sampler, path)
+    options = data_options(arguments, sampler, name)
+    given = {**options, "say": say, "progress": DownloadProgress()}
+    whole = load_data(name, given, recipe_root(sampler, name))
+    train, test = data.split(whole, **given)
+    again = training_command(name, sampler, options)
+    num, seed = arguments.num, arguments.seed
+    patches = evaluator.RealPatches(*data.halves(whole, train, test), num=num, seed=seed)
+    real = None
+    if judge is not None:
+        check_classes(judge, train, again)
+        real = evaluator.RealImages(judge.net, train, test, num=num)
+        say(f"{path}: {num} samples against {len(test)} test images of {name}")
+    else:
+        say(f"{path}: {patches.num} samples against as many real images of {name}")
+        say(advice(whole, again))
+    result = evaluator.compare(sampler, real, patches, seed=seed)
+    found = evaluator.memorisation(sampler, train, test, num=num, seed=seed)
     for part, numbers in zip(("generated", "floor"), found.numbers(), strict=True):
         result[part].update(numbers)
     result["nearest"] = {"samples": len(found.distances), "test_images": len(found.real_distances)}
     say(evaluator.table(result, train.classes))
+    for doubt in evaluator.doubts(real, patches, test):
+        say(f"warning: {doubt}")
     visualise.save_png(picture, found.picture())
-    write_evaluation(arguments, out, path, meta, file, about, result, len(test))
+    write_evaluation(arguments, out, path, sampler.meta, judge, name, result, len(test))
     say(f"written to {out}")
     say(f"samples beside their nearest training images: {picture}")
+    say_replaced(out, picture)
     return 0
 
 
-def shipped_classifier(name: str | None, path: Path) -> Path:
-    """The classifier of a data set, if the package has one."""
+# --- which classifier -----------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassifierFile:
+    """A classifier that takes the images of the generator, and its file."""
+
+    file: Path
+    net: Classifier
+    about: dict[str, Any]
+
+
+def find_classifier(
+    arguments: argparse.Namespace, name: str, sampler: Sampler, path: Path
+) -> ClassifierFile | None:
+    """The classifier that was named, which must fit; else a shipped one that fits; else None."""
+    from ms_gan.evaluation import classifier
+
+    file = arguments.classifier
+    if file is None:
+        known = classifier.shipped_for(name, sampler.image_shape)
+        return known and ClassifierFile(shipped.ASSETS / shipped.CLASSIFIERS[name], *known)
+    judge = ClassifierFile(file, *classifier.load(file))
+    if judge.about.get("data") != name:
+        raise UsageError(
+            f"{file}: is a classifier of {judge.about.get('data')}, but {path} was trained on "
+            f"{name}; choose another with --classifier, or say --data"
+        )
+    if judge.net.image_shape != sampler.image_shape:
+        raise UsageError(
+            f"{path}: makes images {list(sampler.image_shape)}, but {file.name} takes "
+            f"{list(judge.net.image_shape)}; train one with {training_command(name, sampler)} "
+            "and give it with --classifier"
+        )
+    return judge
+
+
+def check_classes(judge: ClassifierFile, train: Dataset, command: str) -> None:
+    """Whether the classifier and the images here have the same classes."""
+    known, here = judge.about.get("classes") or [], list(train.classes)
+    other = next((pair for pair in zip(known, here, strict=False) if pair[0] != pair[1]), None)
+    if judge.net.num_classes != len(here):
+        wrong = f"knows {judge.net.num_classes} classes, but {train.name} has {len(here)} here"
+    elif other is not None:
+        wrong = f"knows other classes, such as '{other[0]}' in place of '{other[1]}'"
+    else:
+        return
+    remedy = f"train one on these data with {command}" if here else "leave --classifier out"
+    raise UsageError(f"{judge.file}: {wrong}; {remedy}")
+
+
+def advice(whole: Dataset, command: str) -> str:
+    """What to do for the numbers that need a classifier."""
+    needs = "precision, recall and the other numbers of a classifier are left out"
+    if whole.num_classes < 2:
+        return f"{needs}: these images have no classes (sub-folders)"
+    file = f"{whole.name}_classifier.ckpt"
+    return f"{needs}; for them: {command}, then evaluate with --classifier {file}"
+
+
+def training_command(name: str, sampler: Sampler, options: dict[str, Any] | None = None) -> str:
+    """The command that trains a classifier of such images."""
+    channels, height, width = sampler.image_shape
+    size = str(height) if height == width else f"{height}x{width}"
+    words = ["train-classifier", "--data", name, "--size", size, "--channels", str(channels)]
+    options = dict(options or {})
+    if root := options.pop("root", None):
+        words += ["--data-root", str(root)]
+    default = free_options(name)
+    for key, value in options.items():
+        if key not in ("size", "channels") and value != default[key]:
+            words.append(f"data.{key}={spelled(value)}")
+    return program.called(*words)
+
+
+# --- which images ---------------------------------------------------------------------------------
+
+
+def data_name(arguments: argparse.Namespace, meta: Mapping[str, Any], path: Path) -> str:
+    """The data set that was named, else that of the checkpoint."""
+    name = arguments.data or meta.get("data")
     if name is None:
         raise UsageError(
             f"{path}: does not say what it was trained on; say it with --data, "
             "for the MindSpore tutorial --data mnist"
         )
-    if name not in shipped.CLASSIFIERS:
-        raise UsageError(
-            f"{path}: was trained on {name}, for which no classifier is shipped; train one with "
-            f"ms-gan train-classifier --data {name} and give it with --classifier"
-        )
-    return shipped.ASSETS / shipped.CLASSIFIERS[name]
+    return name
 
 
-def check_classifier(
-    file: Path, net: Any, about: dict[str, Any], name: str | None, image_shape: Any, path: Path
-) -> None:
-    """Whether generator and classifier are about the same images."""
-    if name is None or about.get("data") != name:
-        raise UsageError(
-            f"{file}: is a classifier of {about.get('data')}, but {path} was trained on "
-            f"{name or 'unknown data'}; choose another with --classifier, or say --data"
-        )
-    if list(net.image_shape) != list(image_shape):
-        raise UsageError(
-            f"{path}: makes images {list(image_shape)}, but {file.name} takes "
-            f"{list(net.image_shape)}; train one with ms-gan train-classifier --data {name} "
-            f"--channels {image_shape[0]} --size {image_shape[1]} and give it with --classifier"
-        )
+def data_options(arguments: argparse.Namespace, sampler: Sampler, name: str) -> dict[str, Any]:
+    """The options with which the generator's real images were made, as far as it says them.
+
+    The folder is the one that was given, else that of the recipe if it is still there.
+    """
+    recipe = reader.from_dict(sampler.meta["config"]).data
+    options = dict(recipe.options) if recipe.name == name else {}
+    channels, height, width = sampler.image_shape
+    options.update(size=height if height == width else (height, width), channels=channels)
+    root = arguments.data_root or recipe_root(sampler, name)
+    is_there = arguments.data_root or (root and Path(root).expanduser().is_dir())
+    return {**options, "root": root if is_there else None}
 
 
-def evaluation_root(arguments: argparse.Namespace, meta: dict[str, Any], name: str) -> Any:
-    """The folder that was given, else that of the recipe if it is still there."""
-    recipe = meta["config"].get("data", {})
-    root = recipe.get("root") if recipe.get("name") == name else None
-    if arguments.data_root or not root or not Path(root).expanduser().is_dir():
-        return arguments.data_root
-    return root
+def recipe_root(sampler: Sampler, name: str) -> str | None:
+    """The folder of the images in the recipe, if it says one."""
+    recipe = reader.from_dict(sampler.meta["config"]).data
+    return recipe.options.get("root") if recipe.name == name else None
+
+
+def load_data(name: str, options: dict[str, Any], recorded: str | None) -> Dataset:
+    """The real images; where they cannot be found, the error says where they were."""
+    from ms_gan import data
+
+    try:
+        return data.load(name, **options)
+    except data.DataError as error:
+        if recorded and not options["root"]:
+            raise UsageError(f"{error}; its folder was {recorded}, which is not there") from None
+        raise
 
 
 def write_evaluation(
-    arguments: argparse.Namespace, out: Path, path: Path, meta: dict[str, Any], file: Path,
-    about: dict[str, Any], result: dict[str, Any], test_images: int,
+    arguments: argparse.Namespace, out: Path, path: Path, meta: Mapping[str, Any],
+    judge: ClassifierFile | None, name: str, result: dict[str, Any], test_images: int,
 ) -> None:  # fmt: skip
     """The JSON file: the numbers, and what one needs to know to repeat them."""
     import hashlib
-    import json
 
     from ms_gan.evaluation import evaluator
     from ms_gan.system import files
@@ -196,8 +343,9 @@ def write_evaluation(
         "checkpoint": {
             **described(path), "recipe": meta["config"]["name"], "step": meta.get("step")
         },
-        "classifier": {**described(file), "accuracy": about.get("accuracy")},
-        "data": about["data"],
+        "classifier": judge
+        and {**described(judge.file), "accuracy": judge.about.get("accuracy")},
+        "data": name,
         "num": arguments.num,
         "test_images": test_images,
         "seed": arguments.seed,

@@ -15,6 +15,7 @@ from typing import Any
 
 from ms_gan.cli.console import say
 from ms_gan.recipe.schema import Config, Data, Every, Optimizer, Part, Runtime, Train
+from ms_gan.system import runtime
 
 SECTIONS = {
     "": Config, "data": Data, "optimizer": Optimizer, "train": Train, "every": Every,
@@ -33,6 +34,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 
 def run_keys(arguments: argparse.Namespace) -> int:
+    runtime.import_mindspore()
     say(reference())
     return 0
 

@@ -14,11 +14,11 @@ def add_generator(parser: argparse.ArgumentParser) -> None:
     """The arguments that :func:`generator_file` reads."""
     parser.add_argument(
         "checkpoint", nargs="?", type=Path, metavar="CKPT_OR_RUN",
-        help=".ckpt file or run folder (a shipped generator)",
+        help="a .ckpt file or the folder of a run; without it, a shipped generator",
     )  # fmt: skip
     parser.add_argument(
         "--pretrained", choices=shipped.GENERATORS,
-        help="a shipped generator (mnist, the best one, which takes --label)",
+        help="which shipped generator (mnist, the best one, which takes --label)",
     )  # fmt: skip
 
 
@@ -29,4 +29,17 @@ def generator_file(arguments: argparse.Namespace) -> Path:
         return shipped.ASSETS / shipped.GENERATORS[name or "mnist"]
     if name is not None:
         raise UsageError(f"--pretrained {name}: there is a checkpoint too, {path}; give one")
-    return RunDir(path).generator_file if path.is_dir() else path
+    return of_run(path) if path.is_dir() else path
+
+
+def of_run(path: Path) -> Path:
+    """The generator of a run folder; UsageError where there is none, with the runs below it."""
+    run = RunDir(path)
+    if run.generator_file.is_file():
+        return run.generator_file
+    if run.exists:
+        raise UsageError(f"{path}: this run has saved no generator yet; go on with its training")
+    below = ", ".join(str(p.parent) for p in sorted(path.glob(f"*/{run.generator_file.name}")))
+    if below:
+        raise UsageError(f"{path}: is no run, but holds some; give one of them: {below}")
+    raise UsageError(f"{path}: holds no run; expected a folder of `train`, or a .ckpt file")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import os
-import shlex
+import dataclasses
 from pathlib import Path
 
 from ms_gan import session
-from ms_gan.cli.console import DownloadProgress, command, say
+from ms_gan.cli.console import DownloadProgress, called, command, say
 from ms_gan.recipe import reader
+from ms_gan.runs import shipped
 from ms_gan.runs.headline import Headline
 from ms_gan.runs.run_dir import RunDir
 
@@ -22,7 +22,21 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         "-c", "--config", type=Path, default=DEFAULT_CONFIG, help="a recipe (%(default)s)"
     )
     train.add_argument("--run-dir", type=Path, help="folder of the run (runs/<name of the recipe>)")
+    train.add_argument(
+        "--from", dest="weights", action="append", default=[], metavar="CKPT",
+        help="start a new run from these weights: a .ckpt file, a run folder or shipped ones "
+        f"({', '.join(shipped.GENERATORS)}); again for a discriminator in a file of its own",
+    )  # fmt: skip
+    train.add_argument(
+        "--change", action="append", default=[], metavar="KEY=VALUE",
+        help="go on with this run from its newest checkpoint with another value, for example "
+        "optimizer.lr_d=1e-4",
+    )  # fmt: skip
     train.add_argument("--dry-run", action="store_true", help="check and show the recipe only")
+    train.add_argument(
+        "--list-data", action="store_true",
+        help="show what the recipe's data are only: every class, every file that is left out",
+    )  # fmt: skip
     train.add_argument(
         "overrides", nargs="*", metavar="key.path=value", help="for example train.epochs=12"
     )
@@ -31,14 +45,19 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 def run_train(arguments: argparse.Namespace) -> int:
     """Train to the end (0), or to a signal (128 + its number) with everything saved."""
+    if arguments.list_data:
+        return list_data(arguments)
     again = command(arguments.words)
     run = session.start(
         arguments.config, arguments.run_dir, arguments.overrides,
+        weights=arguments.weights, changes=arguments.change,
         say=say, download=DownloadProgress(), command=again,
     )  # fmt: skip
     if arguments.dry_run:
         from ms_gan import build
 
+        for line in run.dataset.listing():
+            say(line)
         say(reader.dump(run.config).rstrip())
         say(build.summary(run.state))
         return 0
@@ -49,16 +68,24 @@ def run_train(arguments: argparse.Namespace) -> int:
     return 128 + run.interrupted
 
 
+def list_data(arguments: argparse.Namespace) -> int:
+    """Say all that there is to say of the data, also where some of it would stop a training."""
+    config = session.resolved(reader.load(reader.find(arguments.config), arguments.overrides))
+    options = config.data.options
+    lenient = {**options, "broken": "skip"} if "broken" in options else options
+    config = dataclasses.replace(config, data=dataclasses.replace(config.data, options=lenient))
+    run = RunDir(arguments.run_dir or Path("runs") / config.name)
+    for line in session.load_data(config, run, say, DownloadProgress()).listing():
+        say(line)
+    return 0
+
+
 def finished(run: RunDir, step: int, headline: Headline) -> int:
     """Say what there is now and what can be done with it."""
-    script = os.environ.get("MS_GAN_SCRIPT")
-    program = ["ms-gan", "generate"]
-    if script:
-        program = ["bash", str(Path(script).with_name("run_generate.sh"))]
     say(f"complete at step {step}: {run.gif_file}, {run.curves_file}, {run.sample_file(step)}")
     if best := best_line(run, headline):
         say(best)
-    say(f"new images: {shlex.join([*program, str(run.generator_file)])}")
+    say(f"new images: {called('generate', str(run.generator_file))}")
     say("train longer with train.steps=…, or anew with --run-dir")
     return 0
 
@@ -72,7 +99,6 @@ def best_line(run: RunDir, headline: Headline) -> str | None:
     for row in rows[1:]:
         if headline.better(row[headline.key], best[headline.key]):
             best = row
-    return (
-        f"best at step {best['step']}: {headline.said(best[headline.key])} "
-        f"(floor {best['floor']:.2f}): {run.best_file}"
-    )
+    floor = f" (floor {best['floor']:.2f})" if "floor" in best else ""
+    value = headline.said(best[headline.key])
+    return f"best at step {best['step']}: {value}{floor}: {run.best_file}"

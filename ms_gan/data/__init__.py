@@ -27,12 +27,14 @@ from ms_gan.recipe.schema import Part
 from ms_gan.system import streams
 
 __all__ = [
-    "DATA", "DATASETS", "Batches", "DataError", "Dataset", "Known", "find_idx", "home_folder",
-    "load", "read_idx", "split", "splits", "to_float",
+    "DATA", "DATASETS", "Batches", "DataError", "Dataset", "Known", "find_idx", "halves",
+    "home_folder", "load", "read_idx", "split", "splits", "to_float",
 ]  # fmt: skip
 
 HELD_OUT = 6  # one image of so many, where a data set has no test split
-GIVEN = ("split", "say", "progress")  # what the program passes on, if a loader takes it
+# What the program passes on, if a loader takes it; `labelled`: refuse images without classes,
+# before they are read.
+GIVEN = ("split", "say", "progress", "labelled")
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class Known:
 
     @property
     def has_test(self) -> bool:
-        """Whether there are test images apart."""
+        """Whether there may be test images apart; `Dataset.has_test` knows where it depends."""
         return "split" in inspect.signature(self.load).parameters
 
 
@@ -70,6 +72,7 @@ def load(
     fallback: str | None = None,
     say: Say | None = None,
     progress: Progress | None = None,
+    labelled: bool = False,
     **options: Any,
 ) -> Dataset:
     """Load a data set by its name in `DATASETS`; the MNIST kind is downloaded when not found.
@@ -80,6 +83,7 @@ def load(
         fallback: the data set to go on with when this one cannot be downloaded and that one looks
             like it ('digits' for 'mnist').
         say, progress: receive one-line messages; (file, bytes done, bytes in all or 0).
+        labelled: refuse images that have no classes.
         options: of its row. None stands for the default.
 
     Raises:
@@ -99,7 +103,7 @@ def load(
         options["root"] = os.fspath(options["root"])
     part = Part(name, options)
     DATA.check(part, DATA.accepted(name), GIVEN)
-    given = {"split": split, "say": say, "progress": progress}
+    given = {"split": split, "say": say, "progress": progress, "labelled": labelled}
     try:
         return DATA.call(part, DATASETS[name].load, **given)
     except mnist.NotToBeHad as error:
@@ -125,8 +129,35 @@ def splits(name: str, **options: Any) -> tuple[Dataset, Dataset]:
 def split(whole: Dataset, **options: Any) -> tuple[Dataset, Dataset]:
     """The same for training images that are loaded already; `options` are those of `load`."""
     known = DATASETS.get(whole.name)
-    if known is not None and known.has_test:
+    has_test = known is not None and known.has_test if whole.has_test is None else whole.has_test
+    if has_test:
         return whole, load(whole.name, **options, split="test")
     order = streams.chosen(streams.Choice.SPLIT, len(whole))
-    held_out = -(-len(whole) // HELD_OUT)
-    return whole.take(np.sort(order[held_out:])), whole.take(np.sort(order[:held_out]))
+    out = held_out(whole.labels, order, -(-len(whole) // HELD_OUT))
+    return whole.take(np.setdiff1d(order, out)), whole.take(np.sort(out))
+
+
+def halves(whole: Dataset, train: Dataset, test: Dataset) -> tuple[Dataset, Dataset]:
+    """Two large sets of real images that have none in common: training and test images where there
+    are test images apart, else the halves of all images, always the same ones.
+
+    Args:
+        train, test: what :func:`split` made of `whole`.
+    """
+    if train is whole:
+        return train, test
+    order, half = streams.chosen(streams.Choice.SPLIT, len(whole)), len(whole) // 2
+    one, other = order[half : 2 * half], order[:half]
+    return whole.take(np.sort(one)), whole.take(np.sort(other))
+
+
+def held_out(labels: np.ndarray, order: np.ndarray, num: int) -> np.ndarray:
+    """The first `num` rows of an order, passing over the last image that a class has left."""
+    left, rows = np.bincount(labels), []
+    for row in order:
+        if len(rows) == num:
+            break
+        if left[labels[row]] > 1:
+            left[labels[row]] -= 1
+            rows.append(row)
+    return np.array(rows, np.int64)

@@ -24,22 +24,33 @@ class Batches:
         seed: whole number >= 0.
         sampling: 'shuffle': every epoch is a new permutation, its last partial batch dropped;
             'random': every batch is drawn uniformly with replacement.
+        flip: mirror every image, left and right, with probability 1/2 each time it is drawn.
 
     Raises:
         DataError: a bad batch_size, seed or sampling.
     """
 
-    def __init__(self, dataset: Dataset, batch_size: int, *, seed: int, sampling: str = "shuffle"):
+    def __init__(
+        self,
+        dataset: Dataset,
+        batch_size: int,
+        *,
+        seed: int,
+        sampling: str = "shuffle",
+        flip: bool = False,
+    ):
         samplings = ("shuffle", "random")
-        for wrong, good, expected in (
-            (f"batch_size {batch_size}", 1 <= batch_size <= len(dataset), f"1 to {len(dataset)}"),
-            (f"seed {seed}", seed >= 0, "a number >= 0"),
-            (f"sampling {sampling!r}", sampling in samplings, f"one of {samplings}"),
-        ):
+        fewer = "choose a smaller data.batch_size" if len(dataset) > 1 else "one image is too few"
+        for wrong, good, expected, remedy in (
+            (f"batch_size {batch_size}", 1 <= batch_size <= len(dataset),
+             f"1 to {len(dataset)}, the number of images", f"{fewer}, or add images"),
+            (f"seed {seed}", seed >= 0, "a number >= 0", "change it"),
+            (f"sampling {sampling!r}", sampling in samplings, f"one of {samplings}", "change it"),
+        ):  # fmt: skip
             if not good:
-                raise data_error(dataset.name, wrong, expected, "change it")
+                raise data_error(dataset.name, wrong, expected, remedy)
         self.dataset, self.batch_size = dataset, batch_size
-        self.seed, self.sampling = seed, sampling
+        self.seed, self.sampling, self.flip = seed, sampling, flip
         self.steps_per_epoch = len(dataset) // batch_size
         self._current: tuple[int, np.ndarray] | None = None  # epoch and its order
 
@@ -48,7 +59,11 @@ class Batches:
         if index < 0:
             raise data_error(self.dataset.name, f"batch {index}", "a number >= 0", "change it")
         rows = self._drawn(index) if self.sampling == "random" else self._shuffled(index)
-        return to_float(self.dataset.images[rows]), self.dataset.labels[rows]
+        images = self.dataset.images[rows]
+        if self.flip:
+            mirrored = streams.rng(Stream.FLIP, self.seed, index).random(len(images)) < 0.5
+            images[mirrored] = images[mirrored, ..., ::-1]
+        return to_float(images), self.dataset.labels[rows]
 
     def _drawn(self, index: int) -> np.ndarray:
         rng = streams.rng(Stream.DRAW, self.seed, index)

@@ -2,13 +2,17 @@
 
 import hashlib
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from ms_gan.data.found import Found
 from ms_gan.errors import UserError
+
+Size = int | tuple[int, int]  # of a square, or (height, width)
 
 
 class DataError(UserError, ValueError):
@@ -30,6 +34,8 @@ class Dataset:
     classes: tuple[str, ...]  # names by label; () when unlabelled
     source: str  # for people
     md5: dict[str, str]  # of the content, however it is stored: name without .gz -> md5
+    found: Found | None = field(default=None, repr=False)  # of a folder of pictures: what is there
+    has_test: bool | None = None  # whether there are test images apart; None: as its kind has
 
     def __len__(self) -> int:
         return len(self.images)
@@ -48,6 +54,18 @@ class Dataset:
     def class_shares(self) -> np.ndarray:
         """float64 [num_classes]: how much of the data each class is."""
         return np.bincount(self.labels, minlength=self.num_classes)[: self.num_classes] / len(self)
+
+    def described(self) -> str:
+        """What there is, in one line for people."""
+        line = f"{self.name}, {len(self)} images {list(self.image_shape)} ({self.source})"
+        return f"{line}; {self.found.short()}" if self.found else line
+
+    def listing(self) -> Iterator[str]:
+        """The same, a line for every class and for every file that was left out."""
+        yield f"{self.name}, {len(self)} images {list(self.image_shape)} ({self.source})"
+        counts = np.bincount(self.labels, minlength=self.num_classes).tolist()
+        found = self.found or Found("", classes=dict(zip(self.classes, counts, strict=False)))
+        yield from found.listing()
 
     def take(self, rows: np.ndarray) -> "Dataset":
         """These rows alone, in this order."""
@@ -70,27 +88,35 @@ def existing_folder(path: str | os.PathLike, origin: str) -> Path:
     """The folder with `~` expanded; `origin` says in an error who named it."""
     folder = Path(os.path.expanduser(path))
     if not folder.is_dir():
-        raise data_error(folder, "no such folder", f"the {origin}", "correct or create it")
+        wrong = "a file, not a folder" if folder.exists() else "no such folder"
+        raise data_error(folder, wrong, f"the {origin}", "correct or create it")
     return folder
 
 
-def resize(images: np.ndarray, size: int, method: Image.Resampling) -> np.ndarray:
-    """uint8 [N, H, W] -> [N, size, size]."""
-    resized = np.empty((len(images), size, size), np.uint8)
+def sides(size: Size) -> tuple[int, int]:
+    """(height, width) of a size as a recipe gives it."""
+    return tuple(size) if isinstance(size, list | tuple) else (size, size)
+
+
+def resize(images: np.ndarray, size: Size, method: Image.Resampling) -> np.ndarray:
+    """uint8 [N, H, W] -> [N, height, width]."""
+    height, width = sides(size)
+    resized = np.empty((len(images), height, width), np.uint8)
     for row, image in zip(resized, images, strict=True):
-        row[:] = Image.fromarray(image).resize((size, size), method)
+        row[:] = Image.fromarray(image).resize((width, height), method)
     return resized
 
 
-def check_fit(name: str, size: int | None, channels: int | None) -> None:
+def check_fit(name: str, size: Size | None, channels: int | None) -> None:
     """DataError for a size or a number of channels that no image has."""
-    if size is not None and size < 1:
-        raise data_error(name, f"size {size}", "a whole number of pixels >= 1", "change it")
+    if size is not None and not (len(sides(size)) == 2 and min(sides(size)) >= 1):
+        wanted = "a whole number of pixels >= 1, or [height, width]"
+        raise data_error(name, f"size {size}", wanted, "change it")
     if channels not in (None, 1, 3):
         raise data_error(name, f"channels {channels}", "1 (grey) or 3 (colour)", "change it")
 
 
-def fit(dataset: Dataset, size: int | None, channels: int | None) -> Dataset:
+def fit(dataset: Dataset, size: Size | None, channels: int | None) -> Dataset:
     """Bring images [N, C, H, W], grey or colour, to the size and the channels asked for.
 
     Grey from colour is the brightness that Pillow's mode "L" is (ITU-R 601-2), colour from grey
@@ -103,7 +129,7 @@ def fit(dataset: Dataset, size: int | None, channels: int | None) -> Dataset:
         # Pillow's whole numbers, so that a picture is the same whoever makes it grey
         grey = (19595 * red + 38470 * green + 7471 * blue + 0x8000) >> 16
         images = grey.astype(np.uint8)[:, None]
-    if size is not None and images.shape[2:] != (size, size):
+    if size is not None and images.shape[2:] != sides(size):
         planes = [resize(plane, size, Image.Resampling.BILINEAR) for plane in images.swapaxes(0, 1)]
         images = np.stack(planes, axis=1)
     if channels == 3 and images.shape[1] == 1:

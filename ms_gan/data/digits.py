@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image
 
-from ms_gan.data.dataset import Dataset, data_error, fit, md5_of, resize
+from ms_gan.data.dataset import Dataset, Size, data_error, fit, md5_of, resize
 from ms_gan.data.known import DIGITS
 
 
@@ -25,11 +25,11 @@ def embedded_digits() -> Dataset:
     return Dataset("digits", images, labels.astype(np.int32), DIGITS, source, md5)
 
 
-def load(*, size: int | None = None, channels: int | None = None) -> Dataset:
+def load(*, size: Size | None = None, channels: int | None = None) -> Dataset:
     """The 1,797 digits inside scikit-learn, as a data set that a recipe names.
 
     Args:
-        size: height and width in pixels; null: 28.
+        size: height and width in pixels, a number or [height, width]; null: 28.
         channels: 1 (grey) or 3 (the same three times); null: 1.
     """
     return fit(embedded_digits(), size, channels)

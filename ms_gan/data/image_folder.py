@@ -1,77 +1,197 @@
 """A folder of pictures of any kind and size as a data set."""
 
-import hashlib
-import io
-import os
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ImageColor
 
-from ms_gan.data.dataset import Dataset, check_fit, data_error, existing_folder, read_bytes
+from ms_gan.data import cache, finding, reading
+from ms_gan.data.classes import NoTraining, arrange
+from ms_gan.data.dataset import (
+    DataError,
+    Dataset,
+    Size,
+    check_fit,
+    data_error,
+    existing_folder,
+    sides,
+)
+from ms_gan.data.decoding import Look, decode
+from ms_gan.data.download import Say
+from ms_gan.data.found import Found, by_reason, listed, shown
 
-ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
+SPOKEN = 10  # broken files that one line names
+Colour = int | str | tuple[int, int, int]
 
 
 def load(
-    *, root: str | None = None, size: int | None = None, channels: int | None = None
+    *,
+    root: str | None = None,
+    size: Size | None = None,
+    channels: int | None = None,
+    fit: Literal["crop", "pad", "stretch"] = "crop",
+    background: Colour | None = None,
+    broken: Literal["stop", "skip"] = "stop",
+    split: str = "train",
+    labelled: bool = False,
+    say: Say | None = None,
 ) -> Dataset:
-    """Every picture below a folder, cut to its centred square and scaled.
+    """Every picture below a folder, brought to one size; class folders give the labels.
 
     Args:
         root: the folder.
-        size: height and width in pixels; null: 64.
+        size: height and width in pixels, a number or [height, width]; null: 64.
         channels: 1 (grey) or 3 (colour); null: 3.
+        fit: 'crop': the largest centred part of that shape; 'pad': the whole picture on the
+            background; 'stretch': the whole picture, distorted.
+        background: behind what is transparent and beside what is padded: a grey value 0 to 255,
+            [red, green, blue] or a name such as white; null: 0, black.
+        broken: 'stop' at pictures that cannot be read, all of which are named; 'skip' them.
     """
     check_fit("image_folder", size, channels)
-    return pictures_below(root, size or 64, channels or 3)
-
-
-def pictures_below(root: str | os.PathLike | None, size: int, channels: int) -> Dataset:
-    """Every picture below a folder; first-level sub-folders are classes if all lie in one."""
+    height, width = sides(size or 64)
+    look = Look(height, width, channels or 3, fit, colour(background))
     if root is None:
-        raise data_error("image_folder", "no root", "a folder of pictures", "set the data root")
-    root = existing_folder(root, "data root")
-    names = sorted(
-        path.relative_to(root)
-        for path in root.rglob("*")
-        if path.suffix.lower() in ENDINGS and path.is_file()
+        remedy = "set data.root=FOLDER (evaluate and train-classifier: --data-root FOLDER)"
+        raise data_error("image_folder", "no root", "a folder of pictures", remedy)
+    folder = existing_folder(root, "data root")
+    say = say or (lambda line: None)
+    found = finding.walk(folder)
+    unlisted = [(f"{finding.named(parts)}/", why) for parts, why in found.unlisted]
+    options = {**dataclasses.asdict(look), "split": split}
+    kept = cache.place(folder, found, options)
+    if held := cache.read(kept, say):
+        dataset, unread = held
+        say(f"data: decoded before, taken from {shown(kept)}")
+    else:
+        dataset, unread = read(folder, found, look, split, labelled, say)
+    if labelled and not dataset.classes:
+        raise without_classes(folder, dataset.found.remarks)
+    if (unlisted or unread) and broken == "stop":
+        raise stopped(folder, [*unlisted, *unread], len(dataset))
+    if not held and len(dataset):
+        cache.write(kept, dataset, unread, say)
+    dataset = completed(dataset, folder, found, [*unlisted, *unread], say)
+    if split == "train":  # of the test pictures it would be the same
+        for remark in dataset.found.remarks:
+            say(f"data: {remark}")
+    return dataset
+
+
+def read(
+    folder: Path, found: finding.Walk, look: Look, split: str, labelled: bool, say: Say
+) -> tuple[Dataset, list[tuple[str, str]]]:
+    """The pictures among the files, without those that cannot be read, and these.
+
+    Where classes are wanted, and there are none, no picture is read.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's, of metadata that nobody asked for
+        pictures, others = [], []
+        for file in found.files:
+            why = finding.why_no_picture(folder, file)
+            if why is None:
+                pictures.append(file.parts)
+            else:
+                others.append((finding.named(file.parts), why))
+        if not pictures:
+            raise nothing(folder, "no pictures", [*others, *found.left_out])
+        try:
+            order = arrange(pictures, found.folders, split)
+        except NoTraining as error:
+            wrong = f"a split without pictures to train on: {error}"
+            wanted, remedy = "a folder called train", "set data.root to the folder to train on"
+            raise data_error(shown(folder), wrong, wanted, remedy) from None
+        if labelled and not order.classes:
+            raise without_classes(folder, order.remarks)
+        result = reading.read(folder, order.pictures, look, say)
+    labels = np.array([order.labels[row] for row in result.rows], np.int32)
+    names = tuple(shown(name) for name in order.classes)
+    md5 = {"pictures": result.md5}
+    if order.reordered:  # the same pictures with other labels are other data
+        md5["classes"] = "in the order of their numbers"
+    counts = np.bincount(labels, minlength=len(names))
+    report = Found(
+        result.sizes if result.facts else "none of which can be read",
+        dict(Counter(fact.format for fact in result.facts)),
+        dict(zip(names, counts.tolist(), strict=True)) if names else {},
+        by_reason([*others, *order.left_out]),
+        [*order.remarks, *result.remarks],
     )
-    names = [n for n in names if not any(part.startswith(".") for part in n.parts)]
-    if not names:
-        raise data_error(root, "no pictures", f"files in {', '.join(ENDINGS)}", "correct the root")
-    images = np.empty((len(names), channels, size, size), np.uint8)
-    digest = hashlib.md5(usedforsecurity=False)
-    for row, name in zip(images, names, strict=True):
-        content = read_bytes(root / name)
-        digest.update(os.fsencode(name.as_posix()) + b"\0" + content)
-        row[:] = _picture(root / name, content, size, channels)
-    tops = [name.parts[0] for name in names]
-    classes = tuple(sorted(set(tops)))
-    if len(classes) < 2 or any(len(name.parts) == 1 for name in names):
-        classes = ()
-    labels = np.array([classes.index(top) if classes else 0 for top in tops], np.int32)
-    md5 = {"pictures": digest.hexdigest()}
-    return Dataset("image_folder", images, labels, classes, f"pictures in {root}", md5)
+    dataset = Dataset("image_folder", result.images, labels, names, "", md5, report, order.has_test)
+    return dataset, result.broken
+
+
+def completed(
+    dataset: Dataset,
+    folder: Path,
+    found: finding.Walk,
+    unread: Sequence[tuple[str, str]],
+    say: Say,
+) -> Dataset:
+    """The data set with what was left out before any picture was looked at."""
+    left_out = [(name, why) for why, names in dataset.found.left_out.items() for name in names]
+    left_out += [*found.left_out, *((f"{name} ({why})", "broken") for name, why in unread)]
+    if not len(dataset):
+        raise nothing(folder, "no pictures that can be read", left_out)
+    report = dataclasses.replace(dataset.found, left_out=by_reason(left_out))
+    if unread:
+        names = listed([f"{name} ({why})" for name, why in unread], SPOKEN)
+        say(f"data: left out as they cannot be read: {names}")
+    return dataclasses.replace(dataset, source=f"pictures in {shown(folder)}", found=report)
+
+
+def without_classes(folder: Path, remarks: Sequence[str]) -> DataError:
+    """What is said of a folder whose pictures should have classes."""
+    why = next((remark for remark in remarks if remark.startswith("no classes")), "no classes")
+    wanted = "the pictures in two or more sub-folders, one for each class"
+    return data_error(shown(folder), why, wanted, "sort them into such folders")
+
+
+def nothing(folder: Path, wrong: str, left_out: Sequence[tuple[str, str]]) -> DataError:
+    """What is said of a folder without a picture that can be used."""
+    counts = [f"{len(names):,} {why}" for why, names in by_reason(left_out).items()]
+    wrong += f" (there are: {', '.join(counts)})" if counts else ""
+    wanted = "files that Pillow reads, such as .png, .jpg, .tif, .gif, .webp, .bmp"
+    return data_error(shown(folder), wrong, wanted, "correct the root or convert them")
+
+
+def colour(background: Colour | None) -> tuple[int, int, int]:
+    """Red, green and blue of a background as a recipe gives it."""
+    given = 0 if background is None else background
+    try:
+        if isinstance(given, str):
+            return ImageColor.getrgb(given)[:3]
+        parts = tuple(given) if isinstance(given, list | tuple) else (given,) * 3
+        if len(parts) == 3 and all(0 <= part <= 255 for part in parts):
+            return parts
+    except ValueError:
+        pass
+    wanted = "a grey value 0 to 255, [red, green, blue] or the name of a colour"
+    raise data_error("image_folder", f"background {background!r}", wanted, "change it")
+
+
+def stopped(root: Path, unread: Sequence[tuple[str, str]], whole: int) -> DataError:
+    """What is said of pictures that cannot be read: all of them at once."""
+    (first, why), *others = unread
+    wrong = f"unreadable picture ({why})"
+    if others:
+        names = [f"{name} ({why})" for name, why in others[: SPOKEN - 1]]
+        more = ", …" if len(others) > len(names) else ""
+        wrong += f", and {len(others):,} more: {', '.join(names)}{more}"
+    remedy = "repair or remove them"
+    if whole:
+        remedy += f", or leave them out with data.broken=skip, and go on with {whole:,}"
+    return data_error(shown(root / first), wrong, "whole pictures", remedy)
 
 
 def _picture(path: Path, content: bytes, size: int, channels: int) -> np.ndarray:
-    """Decode one picture, turned upright, its largest centred square scaled: uint8 [C, size, size].
-
-    What is transparent becomes black, the background of the other data sets.
-    """
-    try:
-        picture = ImageOps.exif_transpose(Image.open(io.BytesIO(content)))
-        if picture.mode.startswith("I"):  # 16 bits: Pillow would cut at 255 instead of scaling
-            picture = Image.fromarray((np.asarray(picture) // 257).astype(np.uint8))
-        if "A" in picture.getbands() or "transparency" in picture.info:
-            picture = picture.convert("RGBA")
-            black = Image.new("RGBA", picture.size, (0, 0, 0, 255))
-            picture = Image.alpha_composite(black, picture)
-        picture = picture.convert("L" if channels == 1 else "RGB")
-        picture = ImageOps.fit(picture, (size, size), Image.Resampling.BICUBIC)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        reason = "unknown format" if isinstance(error, UnidentifiedImageError) else error
-        wanted, remedy = "a whole PNG, JPEG, BMP or WebP", "repair or remove it"
-        raise data_error(path, f"unreadable picture ({reason})", wanted, remedy) from None
-    return np.asarray(picture).reshape(size, size, channels).transpose(2, 0, 1)
+    """One picture alone as `load` brings it in, uint8 [C, size, size]."""
+    return decode(content, Look(size, size, channels), name=path.name)[0]

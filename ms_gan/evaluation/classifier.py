@@ -16,8 +16,8 @@ from mindspore import Tensor, nn, ops
 
 from ms_gan import data
 from ms_gan.errors import UserError
-from ms_gan.runs import checkpoint
-from ms_gan.system import streams
+from ms_gan.runs import checkpoint, shipped
+from ms_gan.system import program, streams
 from ms_gan.system.runtime import set_seed
 from ms_gan.system.streams import Stream
 from ms_gan.training.schedules import RampSchedule
@@ -227,6 +227,24 @@ def accuracy(classifier: Classifier, dataset: data.Dataset) -> float:
     return float(np.mean(answers == dataset.labels))
 
 
+def doubt(accuracy: float, dataset: data.Dataset) -> str | None:
+    """What to say of a classifier that is hardly better than a guess; None: it is better.
+
+    The guess is the most frequent class of these images. Better is what exceeds it by two standard
+    deviations of so many images, and by a tenth of what there is to gain.
+
+    Args:
+        accuracy: of the classifier, on these images.
+    """
+    chance, num = float(dataset.class_shares.max(initial=0)), len(dataset)
+    if accuracy - chance > max(2 * np.sqrt(chance * (1 - chance) / num), 0.1 * (1 - chance)):
+        return None
+    return (
+        f"the classifier is right for {100 * accuracy:.1f} % of {num:,} test images, hardly better "
+        f"than chance (always the most frequent class: {100 * chance:.1f} %)"
+    )
+
+
 # --- files --------------------------------------------------------------------------------------
 
 
@@ -249,9 +267,20 @@ def load(path: str | Path) -> tuple[Classifier, dict[str, Any]]:
     arrays, meta = checkpoint.load(path)
     if meta is None or meta.get("kind") != "classifier":
         raise checkpoint.CheckpointError(
-            f"{path}: not a classifier; make one with ms-gan train-classifier"
+            f"{path}: not a classifier; make one with {program.called('train-classifier')}"
         )
     classifier = Classifier(image_shape=tuple(meta["image_shape"]), num_classes=meta["num_classes"])
     checkpoint.restore(classifier.get_parameters(), arrays, path)
     classifier.set_train(False)
     return classifier, meta
+
+
+def shipped_for(
+    name: str, image_shape: tuple[int, int, int]
+) -> tuple[Classifier, dict[str, Any]] | None:
+    """The shipped classifier of a data set, if there is one and it takes such images; `load`ed."""
+    file = shipped.CLASSIFIERS.get(name)
+    if file is None:
+        return None
+    net, meta = load(shipped.ASSETS / file)
+    return (net, meta) if net.image_shape == tuple(image_shape) else None

@@ -1,8 +1,11 @@
 """A light evaluation while training: the curve of quality, the best generator, collapse noticed.
 
-The monitor measures some samples of the shown generator as `ms-gan evaluate` does, only fewer, and
+A monitor measures some samples of the shown generator as `ms-gan evaluate` does, only fewer, and
 with NumPy alone, so that the numbers are the same on every device. What it decides is a function of
 the rows that stand in the log: a continued run decides as one that was never interrupted.
+
+Where a classifier fits the images, :class:`Monitor` asks it; else :class:`PatchMonitor` compares
+patches of pixels, which needs no classes.
 """
 
 from __future__ import annotations
@@ -13,17 +16,48 @@ from typing import Any
 from ms_gan import data
 from ms_gan.evaluation import classifier as clf
 from ms_gan.evaluation import evaluator
-from ms_gan.evaluation.evaluator import DISTANCE
+from ms_gan.evaluation.evaluator import DISTANCE, SLICED
+from ms_gan.runs.headline import Headline
 from ms_gan.runs.sampling import Sampler
 
 NUM = 2000  # samples, test images and training images (for the floor)
 LOGGED = (DISTANCE.key, "precision", "recall", "coverage", "classes_seen", "shares")
+PATCHES_LOGGED = (SLICED.key, evaluator.LEVELS)
 COVERAGE_LEFT = 0.8  # of the best so far; below it, coverage has fallen
 COVERAGE_KNOWN = 0.1  # a best coverage below this is not yet one to fall from
 D_WINS = 2.77  # mean score of real images minus that of fakes: D(x) = 0.8, D(G(z)) = 0.2
 
+Say = Callable[[str], None]
 
-class Monitor:
+
+class Measured:
+    """What the log says so far decides what is best.
+
+    Args:
+        rows: of the log so far; only those with this measure count.
+        say: receives a line for each evaluation.
+    """
+
+    headline: Headline
+    keys: tuple[str, ...]  # of an evaluation in the log, beside the floor
+
+    def __init__(self, rows: Iterable[Mapping[str, Any]], say: Say):
+        self.rows = [dict(row) for row in rows if self.headline.key in row]
+        self.say = say
+
+    @property
+    def latest(self) -> dict[str, Any]:
+        """The newest evaluation alone."""
+        return {key: self.rows[-1][key] for key in (*self.keys, "floor")}
+
+    @property
+    def improved(self) -> bool:
+        """Whether the newest headline is better than all before."""
+        *earlier, newest = (row[self.headline.key] for row in self.rows)
+        return all(self.headline.better(newest, value) for value in earlier)
+
+
+class Monitor(Measured):
     """Measures a generator again and again, always with the same latents and the same images.
 
     Args:
@@ -35,6 +69,9 @@ class Monitor:
         say: receives a line for each evaluation, and one where a collapse begins.
     """
 
+    headline = DISTANCE
+    keys = LOGGED
+
     def __init__(
         self,
         classifier: clf.Classifier,
@@ -44,15 +81,15 @@ class Monitor:
         seed: int,
         rows: Iterable[Mapping[str, Any]] = (),
         num: int = NUM,
-        say: Callable[[str], None] = lambda line: None,
+        say: Say = lambda line: None,
     ):
-        self.seed, self.say = seed, say
-        self.rows = [dict(row) for row in rows if DISTANCE.key in row]
+        super().__init__(rows, say)
+        self.seed = seed
         some = test.take(evaluator.some_rows(len(test), min(num, len(test))))
         self.real = evaluator.RealImages(
             classifier, train, some, num=min(num, len(train)), host=True
         )
-        floor = logged(self.real.floor)
+        floor = logged(self.real.floor, self.keys)
         self.floor = floor[DISTANCE.key]
         say(
             f"evaluation: {self.real.num} samples against {len(some)} test images; the floor "
@@ -62,40 +99,84 @@ class Monitor:
 
     def measure(self, step: int, sampler: Sampler, row: Mapping[str, Any]) -> dict[str, Any]:
         """What the log gets at this step beside `row`, which holds the mean scores."""
-        values = {**logged(self.real.compare(sampler, seed=self.seed)), "floor": self.floor}
+        found = self.real.compare(sampler, seed=self.seed)
+        values = {**logged(found, self.keys), "floor": self.floor}
         self.say(
             f"step {step}: {DISTANCE.said(values[DISTANCE.key])}, "
             f"precision {values['precision']:.2f}, recall {values['recall']:.2f}, "
             f"coverage {values['coverage']:.2f}, "
-            f"{values['classes_seen']} of {len(self.real.shares)} classes"
+            f"{values['classes_seen']} of {self.real.num_classes} classes"
         )
         self.rows.append({"step": step, **row, **values})
-        problem = collapse(self.rows, len(self.real.shares))
+        problem = collapse(self.rows, self.real.num_classes)
         if problem:
             if not any("warning" in earlier for earlier in self.rows[-2:-1]):
                 self.say(f"warning: step {step}: {problem}; see docs/metrics.md")
             values["warning"] = self.rows[-1]["warning"] = problem
         return values
 
-    @property
-    def latest(self) -> dict[str, Any]:
-        """The newest evaluation alone."""
-        return {key: self.rows[-1][key] for key in (*LOGGED, "floor")}
 
-    @property
-    def improved(self) -> bool:
-        """Whether the newest distance is better than all before."""
-        *earlier, newest = (row[DISTANCE.key] for row in self.rows)
-        return all(DISTANCE.better(newest, distance) for distance in earlier)
+class PatchMonitor(Measured):
+    """The same by patches of pixels: for images that no classifier fits.
+
+    Args:
+        others, reference: real images, as `data.halves` gives them; their distance is the floor.
+        seed: of the latents, and of the places and directions of the comparison.
+        rows, say: as for :class:`Monitor`.
+        num: samples; fewer if there are fewer real images.
+    """
+
+    headline = SLICED
+    keys = PATCHES_LOGGED
+
+    def __init__(
+        self,
+        others: data.Dataset,
+        reference: data.Dataset,
+        *,
+        seed: int,
+        rows: Iterable[Mapping[str, Any]] = (),
+        num: int = NUM,
+        say: Say = lambda line: None,
+    ):
+        super().__init__(rows, say)
+        self.seed = seed
+        self.real = evaluator.RealPatches(others, reference, num=num, seed=seed)
+        floor = logged(self.real.floor, self.keys)
+        self.floor = floor[SLICED.key]
+        say(
+            f"evaluation: {self.real.num} samples against as many real images by the sliced "
+            f"Wasserstein distance (SWD), times 1000; the floor (real images): "
+            f"{SLICED.said(self.floor)}{of_levels(floor)}"
+        )
+
+    def measure(self, step: int, sampler: Sampler, row: Mapping[str, Any]) -> dict[str, Any]:
+        """What the log gets at this step."""
+        found = self.real.compare(sampler, seed=self.seed)
+        values = {**logged(found, self.keys), "floor": self.floor}
+        self.say(f"step {step}: {SLICED.said(values[SLICED.key])}{of_levels(values)}")
+        self.rows.append({"step": step, **row, **values})
+        return values
 
 
-def logged(values: Mapping[str, Any]) -> dict[str, Any]:
+def of_levels(values: Mapping[str, Any]) -> str:
+    """` (64x64 12.31, 32x32 9.07, 16x16 20.45)`; nothing where there is one level only."""
+    levels = values[evaluator.LEVELS]
+    parts = (f"{size} {value:.2f}" for size, value in levels.items())
+    return f" ({', '.join(parts)})" if len(levels) > 1 else ""
+
+
+def logged(values: Mapping[str, Any], keys: Iterable[str] = LOGGED) -> dict[str, Any]:
     """What of an evaluation goes to the log, with as many digits as mean something."""
-    kept = {key: values[key] for key in LOGGED}
-    kept["shares"] = [round(share, 4) for share in kept["shares"]]
-    return {
-        key: round(value, 6) if isinstance(value, float) else value for key, value in kept.items()
-    }
+    return {key: _rounded(values[key]) for key in keys}
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, list):
+        return [round(share, 4) for share in value]
+    if isinstance(value, dict):
+        return {key: _rounded(part) for key, part in value.items()}
+    return round(value, 6) if isinstance(value, float) else value
 
 
 def collapse(rows: Sequence[Mapping[str, Any]], num_classes: int) -> str | None:

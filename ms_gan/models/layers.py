@@ -102,13 +102,19 @@ def dcgan_batch_norm(width: int) -> nn.Cell:
 
 
 def dcgan_conv(
-    previous: int, width: int, *, stride: int = 2, padding: int = 1, has_bias: bool = False
+    previous: int,
+    width: int,
+    *,
+    kernel: int | tuple[int, int] = 4,
+    stride: int = 2,
+    padding: int = 1,
+    has_bias: bool = False,
 ) -> nn.Cell:
     """4x4 convolution, [N, previous, 2s, 2s] -> [N, width, s, s]."""
     return nn.Conv2d(
         previous,
         width,
-        kernel_size=4,
+        kernel_size=kernel,
         stride=stride,
         pad_mode="pad",
         padding=padding,
@@ -119,13 +125,19 @@ def dcgan_conv(
 
 
 def dcgan_conv_transpose(
-    previous: int, width: int, *, stride: int = 2, padding: int = 1, has_bias: bool = False
+    previous: int,
+    width: int,
+    *,
+    kernel: int | tuple[int, int] = 4,
+    stride: int = 2,
+    padding: int = 1,
+    has_bias: bool = False,
 ) -> nn.Cell:
     """Transposed 4x4 convolution, [N, previous, s, s] -> [N, width, 2s, 2s]."""
     return nn.Conv2dTranspose(
         previous,
         width,
-        kernel_size=4,
+        kernel_size=kernel,
         stride=stride,
         pad_mode="pad",
         padding=padding,

@@ -11,6 +11,7 @@ import math
 import re
 import types
 import typing
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,7 @@ def load(path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -> Confi
     tree.setdefault("name", path.stem)
     for override in overrides:
         apply_override(tree, override)
+    check_length(overrides)
     return from_dict(tree)
 
 
@@ -83,19 +85,61 @@ def _parse(text: str) -> Any:
         raise yaml.YAMLError(f"a value that cannot be read: {error}") from None
 
 
+@dataclasses.dataclass(frozen=True)
+class Typed:
+    """A value of the command line: the text as it was typed, and what YAML makes of it.
+
+    The type of its key decides between the two (:func:`_meant`, `Registry`): a folder called 2024,
+    `a: b` or `pics #1` needs no quotes there.
+    """
+
+    text: str
+    value: Any
+
+    @property
+    def is_null(self) -> bool:
+        return self.text.strip() in ("", "null", "Null", "NULL")
+
+
+class Options(dict):
+    """Options of a part as YAML has them, and the texts of those that are texts or were typed."""
+
+    def __init__(self, values: dict[str, Any], texts: dict[str, str]):
+        super().__init__(values)
+        self.texts = texts
+
+
+NUMBER = r"[+-]?(\d[\d_]*\.?\d*|\.\d+)([eE][+-]?\d+)?"
+EXPONENTIAL = r"[+-]?(\d+\.?\d*|\.\d+)[eE][+-]?\d+"  # a text for YAML where it has no dot
+LENGTHS = {"train.steps": "epochs", "train.epochs": "steps"}  # each takes the other one's place
+
+
+def typed(text: str) -> Typed:
+    """A value that was typed; what is no YAML is a text, and so are 010 and 12:30, which YAML reads
+    as the numbers 8 and 750."""
+    try:
+        value = _parse(text)
+    except yaml.YAMLError:
+        return Typed(text, text)
+    if type(value) in (int, float):
+        plain = re.fullmatch(NUMBER, text.strip()) and not re.match(r"[+-]?0\d", text.strip())
+        if not plain and not re.match(r"[+-]?(0x|0b|\.inf|\.nan)", text.strip(), re.IGNORECASE):
+            return Typed(text, text)
+    return Typed(text, value)
+
+
 def apply_override(tree: dict, override: str) -> None:
     """Set `a.b=value` in the tree; train.steps and train.epochs replace each other."""
     key, separator, text = override.partition("=")
     if not separator or not all(key.split(".")):
         raise ConfigError(f"'{override}': expected key.path=value, for example train.epochs=12")
-    try:
-        value = _parse(text)
-    except yaml.YAMLError:
-        raise ConfigError(f"{key}: not a YAML value: {text!r}") from None
+    value = typed(text)
     *parents, last = key.split(".")
+    if not parents and _is_named(last) and not isinstance(value.value, dict):
+        parents, last = [last], "name"  # `data=digits` is short for `data.name=digits`
     node = tree
     for parent in parents:
-        child = node.get(parent)
+        child = _yaml(node.get(parent))
         if isinstance(child, str):  # `loss: hinge` is short for `loss: {name: hinge}`
             child = {"name": child}
         elif isinstance(child, int | float) and node is tree.get("terms"):
@@ -107,9 +151,44 @@ def apply_override(tree: dict, override: str) -> None:
         node[parent] = child
         node = child
     node[last] = value
-    rival = {"train.steps": "epochs", "train.epochs": "steps"}.get(key)
-    if rival and value is not None:
-        node[rival] = None
+    if key in LENGTHS and not value.is_null:
+        node[LENGTHS[key]] = None
+
+
+def check_length(overrides: Iterable[str]) -> None:
+    """Refuse `train.steps=…` and `train.epochs=…` at once, of which the last would win."""
+    words = [word.partition("=") for word in overrides]
+    given = {key: f"{key}={text}" for key, _, text in words if not Typed(text, None).is_null}
+    both = [given[key] for key in LENGTHS if key in given]
+    if len(both) > 1:
+        raise ConfigError(f"{' and '.join(both)}: both say how long; give one of the two")
+
+
+def _is_named(section: str) -> bool:
+    """Whether a section of a recipe has keys of its own and the options of what it names."""
+    hint = typing.get_type_hints(Config).get(section)
+    names = {f.name for f in dataclasses.fields(hint)} if dataclasses.is_dataclass(hint) else set()
+    return hint is not Part and {"name", "options"} <= names
+
+
+def _yaml(value: Any) -> Any:
+    """What YAML makes of a value, typed or not."""
+    return value.value if isinstance(value, Typed) else value
+
+
+def _shown(value: Any) -> Any:
+    """A section for an error, what was typed in it as it was typed."""
+    if not isinstance(value, dict):
+        return value
+    return {k: v.text if isinstance(v, Typed) else _shown(v) for k, v in value.items()}
+
+
+def _meant(value: Any, wanted: Any) -> Any:
+    """A typed value as its key takes it: a text or a name as it was typed, all else as YAML."""
+    if not isinstance(value, Typed):
+        return value
+    is_text = wanted is str or (wanted is Part and not isinstance(value.value, dict | None))
+    return value.text if is_text and not value.is_null else value.value
 
 
 def from_dict(tree: dict) -> Config:
@@ -118,13 +197,16 @@ def from_dict(tree: dict) -> Config:
 
 
 def _section(cls: type, tree: Any, path: str) -> Any:
+    tree = _yaml(tree)
+    if isinstance(tree, str) and _is_named(path):
+        tree = {"name": tree}
     if not isinstance(tree, dict):
         where = path or "recipe"
         raise ConfigError(f"{where}: expected a section of `key: value`, got {tree!r}")
     hints = typing.get_type_hints(cls)
     # Of a named section the other keys are options, and null stands for an option's default.
     options = hints.pop("options", None) and {
-        k: v for k, v in tree.items() if k not in hints and v is not None
+        k: v for k, v in tree.items() if k not in hints and not _is_null(v)
     }
     values = {} if options is None else {"options": _options(options, path)}
     for key, value in tree.items():
@@ -143,17 +225,22 @@ def _section(cls: type, tree: Any, path: str) -> Any:
     return cls(**values)
 
 
+def _is_null(value: Any) -> bool:
+    return value.is_null if isinstance(value, Typed) else value is None
+
+
 def _required(item: dataclasses.Field) -> bool:
     return item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
 
 
 def _value(hint: Any, value: Any, path: str) -> Any:
     options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    wanted = options[0]
+    value = _meant(value, wanted)
     if value is None and type(None) in options:
         return None
     if Ramp in options and isinstance(value, dict):
         return _section(Ramp, value, path)
-    wanted = options[0]
     if wanted is Part:
         return _part(value, path)
     if typing.get_origin(wanted) is dict:
@@ -165,51 +252,78 @@ def _value(hint: Any, value: Any, path: str) -> Any:
             value = float(value)  # YAML reads 1e-4, without a dot, as a string
         except (ValueError, OverflowError):
             pass
+    if wanted is int:
+        value = whole(value)
     if type(value) is not wanted:
-        raise ConfigError(f"{path}: expected {wanted.__name__}, got {value!r}")
+        raise ConfigError(f"{path}: expected {wanted.__name__}, got {value!r:.80}{quotes(wanted)}")
     if wanted is float and not math.isfinite(value):
         raise ConfigError(f"{path}: expected a finite number, got {value}")
     return value
 
 
+def whole(value: Any) -> Any:
+    """A whole number in the way of 1e3, which is a text for YAML, as an int; all else as it is."""
+    if isinstance(value, str) and re.fullmatch(EXPONENTIAL, value):
+        number = float(value)
+        if number.is_integer() and abs(number) < 2**53:
+            return int(number)
+    return value
+
+
+def quotes(wanted: type) -> str:
+    """What to do where a text was expected and YAML has read something else."""
+    return "; write it in quotes" if wanted is str else ""
+
+
 def _part(value: Any, path: str) -> Part:
     if isinstance(value, str):
         return Part(value)
-    if not isinstance(value, dict) or not isinstance(value.get("name"), str):
-        raise ConfigError(f"{path}: expected a name or {{name: …, options}}, got {value!r}")
+    name = _meant(value.get("name"), str) if isinstance(value, dict) else None
+    if not isinstance(name, str):
+        found = _shown(value)
+        raise ConfigError(f"{path}: expected a name or {{name: …, options}}, got {found!r}")
     options = {k: v for k, v in value.items() if k != "name"}
-    return Part(value["name"], _options(options, path))
+    return Part(name, _options(options, path))
 
 
 def _terms(value: Any, path: str) -> dict[str, Part]:
     """`{cycle: 10.0, pixel: {weight: 1.0, norm: l1}}`: each a weight or a section with options."""
+    value = _yaml(value)
     if not isinstance(value, dict):
         raise ConfigError(f"{path}: expected a section of `name: weight`, got {value!r}")
     parts = {}
     for name, given in value.items():
         where = f"{path}.{name}"
+        given = _yaml(given)
         if isinstance(given, str):
             given = _option(given, where)
         is_ramp = isinstance(given, dict) and {"start", "end"} <= set(given)
         section = given if isinstance(given, dict) and not is_ramp else {"weight": given}
         if isinstance(given, str) or given is None or "name" in section:
-            raise ConfigError(f"{where}: expected a weight or a section with one, got {given!r}")
+            found = _shown(given)
+            raise ConfigError(f"{where}: expected a weight or a section with one, got {found!r}")
         parts[str(name)] = Part(str(name), _options(section, where))
     return parts
 
 
-def _options(values: dict, path: str) -> dict[str, Any]:
+def _options(values: dict, path: str) -> Options:
     for key in values:
         if not isinstance(key, str):  # YAML reads `on`, `yes` and `1` as no strings
             raise ConfigError(f"{path}.{key}: unknown key; expected the name of an option")
-    return {key: _option(value, f"{path}.{key}") for key, value in values.items()}
+    texts = {k: v.text for k, v in values.items() if isinstance(v, Typed) and not v.is_null}
+    texts |= {k: v for k, v in values.items() if isinstance(v, str)}  # 1e3 may name a folder
+    return Options({k: _option(v, f"{path}.{k}") for k, v in values.items()}, texts)
 
 
 def _option(value: Any, path: str) -> Any:
     """An option of a part has no type to convert it: `1e-4` is a string for YAML, a ramp a dict."""
+    if isinstance(value, Typed):
+        if isinstance(value.value, dict) and not {"start", "end"} & set(value.value):
+            return value.text  # a folder called `a: b` is no ramp
+        return _option(value.value, path)
     if isinstance(value, dict):
         return _section(Ramp, value, path)
-    if isinstance(value, str) and re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)[eE][+-]?\d+", value):
+    if isinstance(value, str) and re.fullmatch(EXPONENTIAL, value):
         value = float(value)
     if isinstance(value, float) and not math.isfinite(value):
         raise ConfigError(f"{path}: expected a finite number, got {value}")

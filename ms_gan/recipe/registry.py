@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ms_gan.errors import UserError, near_miss
-from ms_gan.recipe.schema import ConfigError, Part, Ramp
+from ms_gan.recipe import reader
+from ms_gan.recipe.schema import ConfigError, Part, Ramp, one_of
 
 Options = dict[str, inspect.Parameter]
 
@@ -56,9 +57,17 @@ class Registry:
             options["weight"] = inspect.Parameter("weight", kind, default=float(weight))
         return options
 
+    def checked(self, part: Any, given: Iterable[str] = ()) -> Any:
+        """The part with its options as they are meant; ConfigError for a name or an option."""
+        accepted = self.accepted(part.name)
+        self.check(part, accepted, given)
+        self.split(part)
+        return settled(part, accepted)
+
     def check(self, part: Any, accepted: Options, given: Iterable[str] = ()) -> None:
         """ConfigError for an option that no factory of the entry accepts, or of wrong type."""
         free = [name for name in accepted if name not in set(given)]
+        part = settled(part, accepted)
         for name, value in part.options.items():
             if name not in free:
                 # A section with keys of its own (data, optimizer): they are known as well.
@@ -87,6 +96,7 @@ class Registry:
             for name, parameter in self.accepted(other).items()
             if name not in accepted and name not in given
         ]
+        part = settled(part, accepted)
         options = {k: v for k, v in part.options.items() if (k, v) not in of_others}
         part = dataclasses.replace(part, options=options)
         self.check(part, accepted)
@@ -97,7 +107,7 @@ class Registry:
         accepted = self.accepted(part.name)
         self.check(part, accepted)
         default = accepted["weight"].default if "weight" in accepted else None
-        options = dict(part.options)
+        options = dict(settled(part, accepted).options)
         weight = options.pop("weight", default)
         for value in (weight.start, weight.end) if isinstance(weight, Ramp) else (weight,):
             if value is not None and value < 0:
@@ -112,7 +122,8 @@ class Registry:
     def call(self, part: Part, factory: Callable, *args: Any, **given: Any) -> Any:
         """Call one factory of an entry with what it accepts of `given` and of the options."""
         accepted = options_of(factory)
-        known = {k: v for k, v in {**given, **part.options}.items() if k in accepted}
+        options = settled(part, accepted).options
+        known = {k: v for k, v in {**given, **options}.items() if k in accepted}
         try:
             return factory(*args, **known)
         except UserError:  # says itself where: of a recipe, or of the files that a row reads
@@ -122,15 +133,54 @@ class Registry:
             raise ConfigError(f"{self.kind}: '{part.name}': {message}") from error
 
 
+PLAIN = (str, int, float, bool)
+
+
+def said(kind: type) -> str:
+    """`int`, `[int, int]`"""
+    items = typing.get_args(kind)
+    return f"[{', '.join(map(said, items))}]" if items else kind.__name__
+
+
+def settled(part: Any, accepted: Options) -> Any:
+    """The part with its options as their types want them: of what was typed on the command line the
+    text, where the option is one, else what YAML makes of it, and 1e3 where it is a whole number.
+    """
+    texts = getattr(part.options, "texts", {})
+    options = {
+        name: meant(value, texts.get(name), accepted[name]) if name in accepted else value
+        for name, value in part.options.items()
+    }
+    return dataclasses.replace(part, options=options)
+
+
+def meant(value: Any, text: str | None, parameter: inspect.Parameter) -> Any:
+    """The value of one option: see :func:`settled`."""
+    default, hint = parameter.default, parameter.annotation
+    kinds: tuple[Any, ...] = (type(default),)
+    if default is inspect.Parameter.empty or default is None:
+        kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    others = [kind for kind in kinds if kind not in (str, type(None))]
+    if text is not None and str in kinds and not any(fits(value, kind) for kind in others):
+        return text
+    if text is not None and int in kinds and type(value) is float:
+        return reader.whole(text) if type(reader.whole(text)) is int else value
+    return value
+
+
 def check_type(path: str, value: Any, parameter: inspect.Parameter) -> None:
     """Compare a YAML value with the type of the parameter's default, or with its annotation."""
-    default = parameter.default
+    default, hint = parameter.default, parameter.annotation
+    if typing.get_origin(hint) is typing.Literal:
+        one_of(path, value, typing.get_args(hint))
+        return
     if default is inspect.Parameter.empty or default is None:
-        hint = parameter.annotation
         wanted = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-        plain = [kind for kind in wanted if kind in (str, int, float, bool)]
-        if value is not None and plain and not any(fits(value, kind) for kind in plain):
-            raise ConfigError(f"{path}: expected {plain[0].__name__}, got {value!r}")
+        known = [kind for kind in wanted if kind in PLAIN or typing.get_origin(kind) is tuple]
+        if value is not None and known and not any(fits(value, kind) for kind in known):
+            expected = " or ".join(map(said, known))
+            remedy = reader.quotes(known[0])
+            raise ConfigError(f"{path}: expected {expected}, got {value!r}{remedy}")
         return
     wanted = type(default)
     if wanted is tuple and isinstance(value, list | tuple):
@@ -143,9 +193,13 @@ def check_type(path: str, value: Any, parameter: inspect.Parameter) -> None:
 def check_value(path: str, value: Any, wanted: type) -> None:
     if not fits(value, wanted):
         expected = "list" if wanted is tuple else wanted.__name__
-        raise ConfigError(f"{path}: expected {expected}, got {value!r}")
+        raise ConfigError(f"{path}: expected {expected}, got {value!r}{reader.quotes(wanted)}")
 
 
 def fits(value: Any, wanted: type) -> bool:
     """Whether YAML may have meant that type: a whole number is a float too, a bool no number."""
+    items = typing.get_args(wanted)
+    if items:  # tuple[int, int]: a list of as many
+        is_list = isinstance(value, list | tuple) and len(value) == len(items)
+        return is_list and all(map(fits, value, items))
     return type(value) is wanted or (wanted is float and type(value) is int)

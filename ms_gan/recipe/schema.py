@@ -61,12 +61,14 @@ class Data:
         name: a data set.
         batch_size: images per discriminator update.
         sampling: 'shuffle': epochs without replacement; 'random': with replacement.
+        flip: mirror every image, left and right, half of the times that it is drawn.
         fallback: 'digits': used when mnist cannot be downloaded.
     """
 
     name: str = "mnist"
     batch_size: int = 128
     sampling: str = "shuffle"
+    flip: bool = False
     fallback: str | None = None
     options: dict[str, Any] = field(default_factory=dict)
 

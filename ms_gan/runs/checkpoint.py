@@ -20,38 +20,49 @@ import mindspore as ms
 from mindspore import Parameter
 
 from ms_gan.errors import UserError
-from ms_gan.runs import shipped
+from ms_gan.runs import shipped, signatures, tutorials
 from ms_gan.system import files
 
 META = "ms_gan"  # the entry that holds the JSON string
-TUTORIAL_PREFIXES = ("optim_ggenerator", "generator")  # what its update_parameters_name left
 
 
 class CheckpointError(UserError, ValueError):
     """A file that is not the checkpoint that it should be."""
 
 
+class NotFinite(CheckpointError):
+    """Infinity or NaN among the values of a checkpoint."""
+
+
 def save(path: str | Path, parameters: Iterable[Parameter], meta: Mapping[str, Any]) -> None:
     """Write parameters and meta data; the file appears whole or not at all.
 
     Raises:
+        NotFinite: of a value; nothing is written.
         OSError: the disk is full or the folder not writable; an older file of that name is intact.
     """
     path = Path(path)
+    parameters = list(parameters)
+    if found := not_finite({p.name: p.asnumpy() for p in parameters}):
+        raise NotFinite(f"{path}: not written: {found}")
     entries = [{"name": p.name, "data": p} for p in parameters]
-    text = json.dumps(meta, ensure_ascii=False)
+    text = files.as_utf8(json.dumps(meta, ensure_ascii=False)).decode()
     with files.replacing(path) as temporary:
         try:
             with _unlogged():
                 ms.save_checkpoint(
                     entries, str(temporary), append_dict={META: text}, crc_check=True
                 )
+        except OSError:  # of its last act, chmod, on vfat, cifs …: then the file is whole
+            if temporary.with_suffix(".tmp").exists() or not temporary.exists():
+                raise
         except (RuntimeError, ValueError) as error:  # MindSpore hides the OSError of a full disk
             raise OSError(f"{path}: cannot be written: {_first_line(error)}") from error
         finally:
             with suppress(OSError):
                 temporary.with_suffix(".tmp").unlink()  # what MindSpore leaves behind
-        os.chmod(temporary, 0o644)  # MindSpore leaves 0400, which copies and network disks dislike
+        with files.tolerated():
+            os.chmod(temporary, 0o644)  # MindSpore's 0400 is disliked by copies and network disks
 
 
 def load(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any] | None]:
@@ -66,10 +77,16 @@ def load(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any] | None
     path = Path(path)
     if wrong := shipped.damage(path):
         raise CheckpointError(wrong)
+    if path.is_dir():
+        raise CheckpointError(f"{path}: is a folder; expected a .ckpt file")
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file; expected a .ckpt file")
     if path.suffix != ".ckpt":
-        raise CheckpointError(f"{path}: not a checkpoint; expected a file that ends in .ckpt")
+        found = signatures.what_is(path)
+        raise CheckpointError(
+            f"{path}: {f'is {found}; ' if found else 'not a checkpoint; '}"
+            "expected a checkpoint of MindSpore, a file that ends in .ckpt"
+        )
     try:
         with _unlogged():  # of files without a checksum, those until 0.1, MindSpore says so
             entries = ms.load_checkpoint(str(path), crc_check=True)
@@ -77,6 +94,10 @@ def load(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any] | None
         # As bytes, which are decoded strictly: damage makes characters that there are none of.
         meta = json.loads(entries[META].encode()) if META in entries else None
     except Exception as error:  # protobuf, MindSpore and NumPy raise a dozen kinds for bad bytes
+        if found := signatures.what_is(path):
+            raise CheckpointError(
+                f"{path}: is {found}; expected a checkpoint of MindSpore"
+            ) from error
         # MindSpore wraps a wrong checksum into a guess about permissions.
         reason = error.__cause__ if isinstance(error.__cause__, ValueError) else error
         raise CheckpointError(
@@ -86,6 +107,25 @@ def load(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any] | None
     if not arrays:
         raise CheckpointError(f"{path}: holds no parameters; use another checkpoint")
     return arrays, meta
+
+
+def load_known(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """The same of a checkpoint of this package or of a MindSpore tutorial, by the names here.
+
+    Raises:
+        CheckpointError: as :func:`load`, or it is of neither.
+    """
+    arrays, meta = load(path)
+    if meta is not None:
+        return arrays, meta
+    known = tutorials.recognised(arrays)
+    if known is None:
+        some = ", ".join(list(arrays)[:3])
+        raise CheckpointError(
+            f"{path}: not of ms_gan and not of MindSpore's GAN tutorials: it holds {some}"
+            f"{', …' if len(arrays) > 3 else ''} ({len(arrays)} arrays)"
+        )
+    return known
 
 
 def restore(
@@ -105,26 +145,22 @@ def restore(
                 f"{path}: of another architecture: '{p.name}' has shape "
                 f"{list(arrays[p.name].shape)}, expected {list(p.shape)}"
             )
+    if found := not_finite({p.name: arrays[p.name] for p in parameters}):
+        raise NotFinite(f"{path}: {found}")
     for p in parameters:
         p.set_data(ms.Tensor(arrays[p.name], p.dtype))
 
 
-def from_tutorial(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Names of the MindSpore tutorial's Generator*.ckpt -> names of this package.
+def not_finite(arrays: Mapping[str, np.ndarray]) -> str | None:
+    """How many arrays hold infinity or NaN, and the first one's name; None: all are finite."""
+    bad = [name for name, array in arrays.items() if not is_finite(array)]
+    if not bad:
+        return None
+    return f"infinity or NaN in {len(bad)} of {len(arrays)} arrays ('{bad[0]}')"
 
-    `optim_ggeneratormodel.0.weight` and `generatormodel.3.moving_mean` -> `generator.model.…`;
-    an empty dict when the arrays are not of that kind.
-    """
-    renamed = {}
-    for name, array in arrays.items():
-        for prefix in TUTORIAL_PREFIXES:
-            if name.startswith(f"{prefix}model.") or name.startswith(f"{prefix}.model."):
-                renamed["generator." + name[len(prefix) :].lstrip(".")] = array
-                break
-        else:
-            if name.startswith("model."):
-                renamed["generator." + name] = array
-    return renamed
+
+def is_finite(array: np.ndarray) -> bool:
+    return array.dtype.kind != "f" or bool(np.isfinite(array).all())
 
 
 @contextmanager

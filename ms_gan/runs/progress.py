@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import shutil
+import sys
 import time
 from typing import TextIO
+
+from ms_gan.system import output
 
 LINE_EVERY = 5.0  # seconds between plain lines, so that a log file stays readable
 
@@ -17,12 +20,20 @@ def duration(seconds: float) -> str:
 
 
 class Progress:
-    """Shows `step/total` and the values of the last log step on one stream."""
+    """Shows `step/total` and the values of the last log step on one stream.
 
-    def __init__(self, total: int, stream: TextIO):
+    Args:
+        stream: None: the standard output.
+
+    Attributes:
+        unread: nobody reads the stream any more (`| head`); nothing is shown from then on.
+    """
+
+    def __init__(self, total: int, stream: TextIO | None = None):
         self.total = total
-        self.stream = stream
-        self.terminal = stream.isatty()
+        self.stream = sys.stdout if stream is None else stream
+        self.terminal = output.is_terminal(self.stream)
+        self.unread = False
         self.started = self.shown = None
         self.first_step = 0
 
@@ -45,7 +56,7 @@ class Progress:
             f"{duration(pace * (self.total - step))} left"
         )
         if not self.terminal:
-            print(text, file=self.stream, flush=True)
+            self._write(f"{text}\n")
             return
         columns = shutil.get_terminal_size().columns
         if len(text) >= columns:  # a line that wraps could not be overwritten
@@ -55,8 +66,15 @@ class Progress:
         if room >= 8:
             filled = round(min(room, 40) * step / self.total)
             text = f"[{'#' * filled}{'.' * (min(room, 40) - filled)}] {text}"
-        print(f"\r\x1b[K{text}", end="\n" if last else "", file=self.stream, flush=True)
+        self._write(f"\r\x1b[K{text}" + ("\n" if last else ""))
 
     def line(self, text: str) -> None:
         """A line of its own, above the bar."""
-        print(f"\r\x1b[K{text}" if self.terminal else text, file=self.stream, flush=True)
+        self._write(f"\r\x1b[K{text}\n" if self.terminal else f"{text}\n")
+
+    def _write(self, text: str) -> None:
+        try:
+            if not self.unread:
+                output.write(text, self.stream)
+        except BrokenPipeError:
+            self.unread = True

@@ -17,7 +17,7 @@ from ms_gan.system.streams import Stream
 BATCH = 64  # every forward pass has this size: one compilation, the same bits for any number
 STOPS, FRAMES = 8, 12  # latents of a walk, pictures from one to the next
 FIXED = 25  # samples in the pictures of a run: 5 x 5, as in the tutorial
-FIXED_PER_CLASS = 8  # of conditional nets: one row a class
+FIXED_PER_CLASS, FIXED_CLASSES = 8, 64  # of conditional nets: of each class, of so many at most
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +46,14 @@ class Sampler:
         """Classes that a label may name; 0: the generator is unconditional."""
         return self.net.num_classes
 
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The name of each class, in the order of the labels; its number where it has no name."""
+        names = tuple(self.meta.get("classes") or ())
+        if len(names) == self.num_classes:
+            return names
+        return tuple(str(label) for label in range(self.num_classes))
+
     def labels(self, num: int, label: int | None = None) -> np.ndarray | None:
         """int32 [num], each class as often as in its training data; None if unconditional.
 
@@ -66,14 +74,26 @@ class Sampler:
         return np.concatenate(images), None if labels[0] is None else np.concatenate(labels)
 
     def chunks(
-        self, seed: int, num: int, label: int | None = None, *, size: int = 16 * BATCH
+        self,
+        seed: int,
+        num: int,
+        label: int | None = None,
+        *,
+        labels: np.ndarray | None = None,
+        size: int = 16 * BATCH,
     ) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
-        """The same, at most `size` at a time."""
-        z, labels = latents(seed, num, self.latent_dim), self.labels(num, label)
+        """The same, at most `size` at a time; what was made before need not be kept.
+
+        Args:
+            labels: int32 [num], the class of each image; None: as :meth:`labels` says.
+        """
+        if labels is None:
+            labels = self.labels(num, label)
+        rng = streams.rng(Stream.LATENTS, seed)  # in parts it draws the same as at once
         for start in range(0, num, size):
-            rows = slice(start, start + size)
-            some = None if labels is None else labels[rows]
-            yield generate(self.net, z[rows], some), some
+            z = draw(rng, min(size, num - start), self.latent_dim)
+            some = None if labels is None else labels[start : start + size]
+            yield generate(self.net, z, some), some
 
     def walk(self, seed: int, label: int | None = None) -> np.ndarray:
         """Images along a closed walk, float32 [STOPS * FRAMES, C, H, W]; the class changes at
@@ -83,9 +103,16 @@ class Sampler:
         return generate(self.net, z, None if labels is None else labels.repeat(FRAMES))
 
     def gallery(self, seed: int) -> np.ndarray:
-        """The picture that shows training at work: always the same latents, one row a class."""
-        num = self.num_classes * FIXED_PER_CLASS or FIXED
-        labels = class_labels(num, self.num_classes)
+        """The picture that shows training at work: always the same latents, some of each class.
+
+        Of many classes, some that lie evenly among them.
+        """
+        num, labels = FIXED, None
+        if self.num_classes:
+            shown = min(self.num_classes, FIXED_CLASSES)
+            some = np.linspace(0, self.num_classes - 1, shown).round().astype(np.int32)
+            labels = np.tile(some, FIXED_PER_CLASS)
+            num = len(labels)
         images = generate(self.net, latents(seed, num, self.latent_dim), labels)
         return visualise.class_grid(images, labels)
 
@@ -95,7 +122,11 @@ def latents(seed: int, num: int, latent_dim: int) -> np.ndarray:
 
     A function of the seed: the first rows do not depend on `num`.
     """
-    return streams.rng(Stream.LATENTS, seed).standard_normal((num, latent_dim), np.float32)
+    return draw(streams.rng(Stream.LATENTS, seed), num, latent_dim)
+
+
+def draw(rng: np.random.Generator, num: int, latent_dim: int) -> np.ndarray:
+    return rng.standard_normal((num, latent_dim), np.float32)
 
 
 def class_labels(

@@ -6,12 +6,10 @@ import datetime
 import os
 import platform
 import subprocess
-from pathlib import Path
 from typing import Any
 
 from ms_gan.system import runtime
-
-ROOT = Path(__file__).resolve().parent.parent.parent  # the checkout
+from ms_gan.system.program import ROOT
 
 
 def git_commit() -> str | None:

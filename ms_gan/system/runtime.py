@@ -6,18 +6,24 @@ Environment variables that the user has set are never changed.
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import os
+import platform
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from ms_gan.errors import UserError
+from ms_gan.system import program, signals
 
 ISA_VARIABLES = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
 FPMATH_VARIABLE = "ONEDNN_DEFAULT_FPMATH_MODE"
 # Set beside what this package sets, so that a child process knows it is not the user's.
 ISA_MARK, FPMATH_MARK = "MS_GAN_SET_ISA", "MS_GAN_SET_FPMATH"
+X86 = ("x86_64", "amd64", "i386", "i686", "x86")
 FULLY_CONNECTED = ("gan",)  # models without a convolution, which may use AVX-512
 
 
@@ -29,12 +35,18 @@ class NumpyError(UserError, ImportError):
     """A NumPy with which MindSpore cannot work."""
 
 
+class MindSporeError(UserError, ImportError):
+    """A MindSpore that is not here, or that cannot be loaded."""
+
+
+class MatplotlibError(UserError, ImportError):
+    """A matplotlib that is not here, or that cannot be loaded."""
+
+
 def prepare() -> None:
     """Stop on a NumPy that MindSpore cannot use; set what must be set before `import mindspore`."""
-    # The command line (argv[0] is '-m' while python -m imports the package) checks it itself: its
-    # answer is one line, and `doctor` goes on.
-    program = os.path.basename(sys.argv[0]) if sys.argv else ""
-    if program not in ("-m", "ms-gan"):
+    # The command line checks it itself: its answer is one line, and `doctor` goes on.
+    if not signals.is_command():
         check_numpy()
     os.environ.setdefault("GLOG_v", "3")  # errors only: no INFO/WARNING lines from C++
     limit_instruction_set(convolutions=True)
@@ -44,18 +56,88 @@ def prepare() -> None:
 def check_numpy() -> None:
     """Raise NumpyError where NumPy is missing or of another generation than MindSpore's."""
     remedy = "install one that fits: pip install 'numpy>=1.25,<2'"
+    if python := program.ready_python():
+        remedy = f"use the Python that is set up: {python}"
     try:
         import numpy
 
         version = numpy.__version__
     except (ImportError, AttributeError) as error:  # missing, or what a failed installation leaves
-        reason = str(error).strip().split("\n")[0]
-        raise NumpyError(f"NumPy cannot be imported ({reason}); {remedy}") from None
+        raise NumpyError(f"NumPy cannot be imported ({first_line(error)}); {remedy}") from None
     if int(version.split(".")[0]) >= 2:
         raise NumpyError(
             f"NumPy {version} does not work with MindSpore 2.10, which is compiled "
             f"against NumPy 1.x; {remedy}"
         )
+
+
+def check_installed() -> None:
+    """Raise NumpyError or MindSporeError where this Python lacks what everything needs."""
+    check_numpy()
+    if importlib.util.find_spec("mindspore") is None:
+        raise MindSporeError(f"MindSpore is not installed; {_remedy()}")
+
+
+def _remedy() -> str:
+    """What to do where MindSpore cannot be loaded."""
+    if python := program.ready_python():
+        return f"use the Python that is set up: {python}"
+    return f"`{program.called('doctor')}` says what to do"
+
+
+def import_mindspore() -> Any:
+    """The module, for the first time in this process: what can go wrong then is one line.
+
+    Raises:
+        MindSporeError: it is not installed, or a library that it needs is missing or too old.
+    """
+    try:
+        import mindspore
+        from mindspore import Parameter, Tensor, nn, ops  # noqa: F401 half removed, it lacks these
+    except ModuleNotFoundError as error:
+        if error.name == "mindspore":
+            raise MindSporeError(f"MindSpore is not installed; {_remedy()}") from None
+        raise MindSporeError(f"MindSpore cannot be loaded: {error}; {_remedy()}") from None
+    except Exception as error:  # libraries of the system raise ImportError, RuntimeError, OSError …
+        raise MindSporeError(
+            f"MindSpore cannot be loaded: {first_line(error)}; {_remedy()}"
+        ) from error
+    return mindspore
+
+
+def import_matplotlib() -> Any:
+    """The module, whatever backend MPLBACKEND names: this package draws into memory, with none.
+
+    A notebook leaves its own backend there to the processes that it starts, where it may be
+    missing, and the import would raise. Code of others in this process finds what it asked for.
+
+    Raises:
+        MatplotlibError: it is not installed, or cannot be loaded.
+    """
+    first = "matplotlib" not in sys.modules
+    backend = os.environ.pop("MPLBACKEND", None)
+    logging.disable(logging.WARNING)  # of a home that is not writable
+    try:
+        import matplotlib.backends.backend_agg
+        import matplotlib.figure
+    except Exception as error:
+        raise MatplotlibError(
+            f"matplotlib cannot be loaded ({first_line(error)}); pip install matplotlib"
+        ) from None
+    finally:
+        logging.disable(logging.NOTSET)
+        if backend is not None:
+            os.environ["MPLBACKEND"] = backend
+    if first and backend is not None:
+        with suppress(ValueError):  # it is not to be had here
+            matplotlib.rcParams["backend"] = backend
+    return matplotlib
+
+
+def first_line(error: BaseException) -> str:
+    """Of its text, or its kind where it has none."""
+    lines = str(error).strip().splitlines()
+    return lines[0][:200] if lines else type(error).__name__
 
 
 def limit_instruction_set(*, convolutions: bool, isa: str = "auto") -> None:
@@ -108,17 +190,33 @@ def _set(name: str, value: str | None, mark: str) -> None:
 
 
 def has_avx512() -> bool:
-    return "avx512f" in cpu_flags()
+    """Whether the CPU has AVX-512; a CPU of x86 that does not tell may have it."""
+    flags = cpu_flags()
+    return "avx512f" in flags if flags else platform.machine().lower() in X86
 
 
 def cpu_flags() -> frozenset[str]:
-    """The CPU's features as Linux names them; empty where the system does not say (macOS)."""
+    """The CPU's features as Linux names them; empty where nobody says."""
+    return flags_of_linux() or flags_of_numpy()
+
+
+def flags_of_linux() -> frozenset[str]:
+    """Those of /proc/cpuinfo; empty on other systems."""
     try:
         lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
     except OSError:
         return frozenset()
     wanted = (line for line in lines if line.lower().startswith(("flags", "features")))
     return frozenset(next(wanted, "").partition(":")[2].split())
+
+
+def flags_of_numpy() -> frozenset[str]:
+    """Those that NumPy asks the CPU for, on every system; empty where it does not tell."""
+    with suppress(ImportError, AttributeError):
+        from numpy.core._multiarray_umath import __cpu_features__ as found
+
+        return frozenset(name.lower() for name, has in found.items() if has)
+    return frozenset()
 
 
 def set_device(requested: str = "auto", say: Callable[[str], None] | None = None) -> str:

@@ -24,7 +24,9 @@ class Stream(Enum):
     ORDER = ("order", 1)  # of the images of an epoch
     TRAINING = ("training", 2)  # latents and other numbers of a step
     SHIFT = ("shift", 3)  # of images that a classifier learns
+    FLIP = ("flip", 9)  # which images of a batch are mirrored
     DRAW = ("draw", 7)  # images of a batch, with replacement (until 0.1: TRAINING's number)
+    PATCHES = ("patches", 10)  # places and directions in which two sets of images are compared
 
     def __init__(self, title: str, number: int):
         self.title, self.number = title, number

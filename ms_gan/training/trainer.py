@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,7 +22,7 @@ from ms_gan.training.state import TrainState
 
 
 class TrainingDiverged(UserError, RuntimeError):
-    """A loss became infinite or not a number."""
+    """A loss, a score, a weight or what an optimizer keeps became infinite or not a number."""
 
 
 class Intervals(Protocol):
@@ -53,11 +54,12 @@ class Feed(Protocol):
 def is_due(step: int, every: int, total: int) -> bool:
     """Whether something that happens every `every` steps is due before update `step`.
 
-    The end is always due; what would come less than a quarter of an interval before it is not.
+    The end is always due, and step 0 where there are others; what would come less than a quarter of
+    an interval before the end is not.
     """
-    if step == total:
-        return True
-    return every > 0 and step % every == 0 and total - step >= every / 4
+    if step == total or every == 0:
+        return step == total
+    return step == 0 or (step % every == 0 and total - step >= every / 4)
 
 
 def train(
@@ -72,6 +74,7 @@ def train(
     show: Callable[..., None],
     quality: Quality | None = None,
     stop: Callable[[], bool] = lambda: False,
+    say: Callable[[str], None] = lambda line: None,
 ) -> bool:
     """Train until `steps`; return whether the end was reached (False: `stop` said so).
 
@@ -89,9 +92,10 @@ def train(
         show: receives (step, values) at every logged step, and `last`.
         quality: measures the shown generator every `every.evaluate` steps and at the end.
         stop: is asked before every update.
+        say: receives a line about the film, where there is something to say.
 
     Raises:
-        TrainingDiverged: names the step and the last good checkpoint.
+        TrainingDiverged: names the step and the newest checkpoint whose values are all finite.
     """
     images = state.rows.real
     values: dict[str, float] = {}
@@ -102,10 +106,16 @@ def train(
         stopped = step < steps and stop()
         save = stopped or (step > 0 and is_due(step, every.save, steps))
         evaluate = quality is not None and is_due(step, every.evaluate, steps)
-        if outputs is not None and (save or evaluate or is_due(step, every.log, steps)):
+        sample = is_due(step, every.sample, steps)
+        log = save or evaluate or is_due(step, every.log, steps)
+        if outputs is not None and (log or sample):
             values = read(outputs, state, run)
+        if outputs is not None and (save or evaluate or sample):
+            check_finite(state, run)
+        if outputs is not None and log:
             now = time.monotonic()
-            values["images_per_second"] = (step - clock_step) * images / (now - clock)
+            seconds = max(now - clock, 1e-6)  # a coarse clock may not have moved
+            values["images_per_second"] = (step - clock_step) * images / seconds
             row = {name: round(value, 6) for name, value in values.items()}
             if evaluate:
                 row |= quality.measure(step, state.shown(), row)
@@ -114,12 +124,12 @@ def train(
             run.log(step, **row)
             show(step, values, last=stopped or step == steps)
             clock, clock_step = time.monotonic(), step  # without the time of the evaluation
-        if is_due(step, every.sample, steps):
+        if sample:
             visualise.save_png(run.sample_file(step), gallery(state.shown()))
         if save:
             save_all(state, run, every.keep)
         if stopped or step >= steps:
-            film.draw(run, headline)
+            draw(state, run, headline, say)
             return not stopped
         outputs = state.update(*feed.at(step))
         state.step += 1
@@ -133,20 +143,45 @@ def read(outputs: tuple, state: TrainState, run: RunDir) -> dict[str, float]:
         for name, x in zip(names, (*outputs[:2], *outputs[4:]), strict=True)
     }
     real, fake = (x.asnumpy().astype(np.float64) for x in outputs[2:4])
-    for name, value in losses.items():
-        if not math.isfinite(value):
-            saved = run.checkpoint_files()
-            last = f"the last good checkpoint is {saved[-1][1]}" if saved else "nothing was saved"
-            raise TrainingDiverged(
-                f"{name} became {value} at step {state.step}; {last}; try a smaller learning rate"
-            )
-    return {
+    values = {
         **losses,
         "real_score": real.mean(),
         "fake_score": fake.mean(),
         "d_real": sigmoid(real).mean(),
         "d_fake": sigmoid(fake).mean(),
     }
+    for name, value in values.items():
+        if not math.isfinite(value):
+            raise diverged(f"{name} became {value}", state, run)
+    return values
+
+
+def check_finite(state: TrainState, run: RunDir) -> None:
+    """Raise TrainingDiverged where the generator to show holds infinity or NaN.
+
+    The losses of a step are those of the weights before it, so they may still be finite.
+    """
+    shown = {p.name: p.asnumpy() for p in state.shown().net.get_parameters()}
+    if found := checkpoint.not_finite(shown):
+        raise diverged(f"the generator: {found}", state, run)
+
+
+def diverged(what: str, state: TrainState, run: RunDir) -> TrainingDiverged:
+    """The error that says what happened and where one can go on."""
+    last = last_finite(run)
+    goes_on = f"the newest checkpoint whose values are all finite is {last}" if last else (
+        "no checkpoint whose values are all finite was saved"
+    )  # fmt: skip
+    return TrainingDiverged(f"{what} at step {state.step}; {goes_on}")
+
+
+def last_finite(run: RunDir) -> Path | None:
+    """The newest checkpoint that can be read and holds neither infinity nor NaN."""
+    for _, path in reversed(run.checkpoint_files()):
+        with suppress(checkpoint.CheckpointError):
+            if not checkpoint.not_finite(checkpoint.load(path)[0]):
+                return path
+    return None
 
 
 def sigmoid(x: np.ndarray) -> np.ndarray:
@@ -154,17 +189,36 @@ def sigmoid(x: np.ndarray) -> np.ndarray:
 
 
 def save_all(state: TrainState, run: RunDir, keep: int) -> None:
-    """The checkpoint to go on from, then the generator alone, then remove old checkpoints."""
-    checkpoint.save(run.checkpoint_file(state.step), state.parameters, state.meta)
-    save_generator(state, run.generator_file)
+    """The checkpoint to go on from, then the generator alone, then remove old checkpoints.
+
+    Raises:
+        TrainingDiverged: a value is not finite; nothing is written.
+    """
+    try:
+        checkpoint.save(run.checkpoint_file(state.step), state.parameters, state.meta)
+        save_generator(state, run.generator_file)
+    except checkpoint.NotFinite as error:
+        raise diverged(str(error), state, run) from None
     run.prune(keep)
 
 
-def complete(state: TrainState, run: RunDir, keep: int, headline: Headline) -> None:
+def complete(
+    state: TrainState,
+    run: RunDir,
+    keep: int,
+    headline: Headline,
+    say: Callable[[str], None] = lambda line: None,
+) -> None:
     """Do again what follows the last checkpoint: a kill may have come in between."""
     save_generator(state, run.generator_file)
     run.prune(keep)
-    film.draw(run, headline)
+    draw(state, run, headline, say)
+
+
+def draw(state: TrainState, run: RunDir, headline: Headline, say: Callable[[str], None]) -> None:
+    """Film and curves; the run remembers of which step they are."""
+    if film.draw(run, headline, say):
+        run.note_drawn(state.step)
 
 
 def save_generator(state: TrainState, path: Path, **meta: Any) -> None:
