@@ -45,6 +45,13 @@ class Measured:
         self.rows = [dict(row) for row in rows if self.headline.key in row]
         self.say = say
 
+    def compared(self, step: int, sampler: Sampler, row: Mapping[str, Any]) -> dict[str, Any]:
+        """What the log gets of a comparison with the real images, which `rows` get too."""
+        found = self.real.compare(sampler, seed=self.seed)
+        values = {**logged(found, self.keys), "floor": self.floor}
+        self.rows.append({"step": step, **row, **values})
+        return values
+
     @property
     def latest(self) -> dict[str, Any]:
         """The newest evaluation alone."""
@@ -99,15 +106,13 @@ class Monitor(Measured):
 
     def measure(self, step: int, sampler: Sampler, row: Mapping[str, Any]) -> dict[str, Any]:
         """What the log gets at this step beside `row`, which holds the mean scores."""
-        found = self.real.compare(sampler, seed=self.seed)
-        values = {**logged(found, self.keys), "floor": self.floor}
+        values = self.compared(step, sampler, row)
         self.say(
             f"step {step}: {DISTANCE.said(values[DISTANCE.key])}, "
             f"precision {values['precision']:.2f}, recall {values['recall']:.2f}, "
             f"coverage {values['coverage']:.2f}, "
             f"{values['classes_seen']} of {self.real.num_classes} classes"
         )
-        self.rows.append({"step": step, **row, **values})
         problem = collapse(self.rows, self.real.num_classes)
         if problem:
             if not any("warning" in earlier for earlier in self.rows[-2:-1]):
@@ -152,10 +157,8 @@ class PatchMonitor(Measured):
 
     def measure(self, step: int, sampler: Sampler, row: Mapping[str, Any]) -> dict[str, Any]:
         """What the log gets at this step."""
-        found = self.real.compare(sampler, seed=self.seed)
-        values = {**logged(found, self.keys), "floor": self.floor}
+        values = self.compared(step, sampler, row)
         self.say(f"step {step}: {SLICED.said(values[SLICED.key])}{of_levels(values)}")
-        self.rows.append({"step": step, **row, **values})
         return values
 
 
