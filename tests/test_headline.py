@@ -1,5 +1,6 @@
 """The one number that stands for quality: whatever it is, captions, curves and best follow it."""
 
+import imageio.v3 as iio
 import numpy as np
 import pytest
 from PIL import Image
@@ -67,14 +68,14 @@ def test_a_run_with_another_headline(tmp_path):
     assert best_line(run, PSNR) == f"best at step 4: PSNR 31.50 (floor 40.00): {run.best_file}"
 
     captions = ["step 0", "step 2  PSNR 20.2", "step 4  PSNR 31.5", "step 6  PSNR 25.8"]
-    samples = [visualise.load_png(path) for _, path in run.sample_files()]
+    samples = [iio.imread(path) for _, path in run.sample_files()]
     with Image.open(run.gif_file) as film:
         for i, (sample, caption) in enumerate(zip(samples, captions, strict=True)):
             film.seek(i)
             expected = visualise.captioned(sample, caption)
             np.testing.assert_array_equal(np.asarray(film.convert("L")), expected)
 
-    with_curve = visualise.load_png(run.curves_file)
+    with_curve = iio.imread(run.curves_file)
     visualise.save_curves(tmp_path / "without.png", run.read_log(), DISTANCE)
-    without = visualise.load_png(tmp_path / "without.png")
+    without = iio.imread(tmp_path / "without.png")
     assert len(with_curve) == pytest.approx(1.5 * len(without), abs=1)

@@ -216,11 +216,6 @@ def class_grid(images: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
     return drawn.picture
 
 
-def load_png(path: str | Path) -> np.ndarray:
-    """What `save_png` wrote."""
-    return iio.imread(path)
-
-
 def save_png(path: str | Path, picture: np.ndarray) -> None:
     files.write(path, iio.imwrite("<bytes>", picture, extension=".png"))
 
