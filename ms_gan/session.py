@@ -84,7 +84,7 @@ def start(
     config = resolved(config)
     run = RunDir(folder or Path("runs") / config.name)
     prepare(config)
-    runtime.import_mindspore()
+    runtime.import_mindspore(config.runtime.device)
     from ms_gan import build, data
     from ms_gan.training.feed import Feed
 

@@ -26,10 +26,10 @@ def main(argv: list[str] | None = None) -> int:
         output.claim_descriptors()
     try:
         return answer(sys.argv[1:] if argv is None else argv)
-    except runtime.MindSporeError as error:
+    except (runtime.MindSporeError, runtime.DeviceError) as error:
         code = fail(str(error))
         if argv is None:
-            os._exit(code)  # what was loaded of it would abort the exit of Python, with a page
+            os._exit(code)  # what was loaded of it would abort the exit of Python, or print a page
         return code
     except UserError as error:
         return fail(str(error))

@@ -23,7 +23,7 @@ from pathlib import Path
 from ms_gan.cli.console import say
 from ms_gan.errors import UserError
 from ms_gan.runs import shipped
-from ms_gan.system import runtime
+from ms_gan.system import cuda, cuda_packages, runtime
 from ms_gan.system.provenance import ROOT, git_commit
 from ms_gan.version import __version__
 
@@ -35,7 +35,8 @@ PACKAGES = {  # what is imported -> its name for pip
 VARIABLES = (
     "MS_GAN_DATA", "XDG_CACHE_HOME", *runtime.ISA_VARIABLES, runtime.FPMATH_VARIABLE,
     "OMP_NUM_THREADS", "GLOG_v",
-    "ASCEND_RT_VISIBLE_DEVICES", "CUDA_VISIBLE_DEVICES", "DEVICE_ID",
+    "ASCEND_RT_VISIBLE_DEVICES", "CUDA_VISIBLE_DEVICES", "CUDA_HOME", "CUDA_CACHE_DISABLE",
+    "DEVICE_ID",
 )  # fmt: skip
 CPU_FEATURES = (  # of x86-64 and ARM, as Linux names them; those that matter for speed
     "sse4_1", "avx", "avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16",
@@ -46,8 +47,9 @@ LITTLE = 1e9  # bytes of free disk
 PROBE = """
 import json, os
 try:
-    from ms_gan.system import runtime
-    import mindspore
+    from ms_gan.system import cuda, runtime
+    with cuda.offered() as usable, runtime.quiet(usable):
+        import mindspore
     said = []
     device = runtime.set_device("auto", said.append)
     threads = mindspore.get_context("runtime_num_threads")
@@ -97,6 +99,10 @@ def examine() -> Iterator[Line]:
     numpy = numpy_version()
     yield numpy
     yield packages(can_be_tried=not numpy.broken)
+    outlook = cuda.look()
+    yield gpu(outlook)
+    if outlook is not None:
+        yield cuda_libraries(outlook)
     yield from mindspore_and_device(can_be_tried=not numpy.broken)
     yield Line("cpu", f"{cpu_model()}, {platform.machine()}, {platform.system()}")
     yield cores()
@@ -155,6 +161,36 @@ def cannot_be_loaded(name: str) -> str | None:
     return None
 
 
+def gpu(outlook: cuda.Outlook | None) -> Line:
+    """NVIDIA's card and driver."""
+    if outlook is None:
+        return Line("gpu", "no NVIDIA driver (libcuda.so.1) is found")
+    if outlook.card is None:
+        return Line("gpu", f"{outlook.driver.described()}: {outlook.why}")
+    value = f"{outlook.card.described()}; {outlook.driver.described()}"
+    return Line("gpu", value, cuda.translation().removeprefix("GPU: "))
+
+
+def cuda_libraries(outlook: cuda.Outlook) -> Line:
+    """Whose CUDA MindSpore takes; which packages there are, and which there should be."""
+    if outlook.source == cuda.USERS:
+        value = f"CUDA_HOME={os.environ[cuda.HOME]}, set by you, CUDA {outlook.cuda or 'unknown'}"
+    elif outlook.source == cuda.SYSTEM:
+        value = f"{outlook.cuda}, which the system finds by itself"
+    else:
+        packages = outlook.packages or cuda_packages.installed()
+        groups = {"": True, "missing: ": False}
+        listed = (
+            label + ", ".join(package.described() for package in packages if package.fits == fits)
+            for label, fits in groups.items()
+            if any(package.fits == fits for package in packages)
+        )
+        value = "; ".join(listed)
+    if outlook.source == cuda.USERS and outlook.why:
+        return Line("cuda", value, f"{outlook.why}: {outlook.remedy}")
+    return Line("cuda", value, outlook.remedy)
+
+
 def mindspore_and_device(can_be_tried: bool) -> Iterator[Line]:
     if importlib.util.find_spec("mindspore") is None:
         yield Line("mindspore", "not installed", INSTALL, broken=True)
@@ -170,8 +206,9 @@ def mindspore_and_device(can_be_tried: bool) -> Iterator[Line]:
     version, device, said, threads = result
     other = "" if version.startswith("2.10.") else f"ms_gan was made for 2.10: {INSTALL}"
     yield Line("mindspore", version, other)
-    # set_device says `device: CPU (passed over …)`
-    yield Line("device", said[0].removeprefix("device: ") if said else device)
+    # set_device says `device: CPU (passed over …)`, and before it what takes long
+    lines = [line.removeprefix("device: ") for line in said if line.startswith("device: ")]
+    yield Line("device", lines[-1] if lines else device)
     yield Line("threads", f"{threads}, MindSpore's runtime_num_threads")
 
 
@@ -185,13 +222,14 @@ def installed_version() -> str:
 def probe() -> tuple[list | None, str]:
     """What `PROBE` prints, or None and the reason why it does not."""
     path = os.pathsep.join(filter(None, (os.environ.get("PYTHONPATH"), str(ROOT))))
+    minutes = 30 if cuda.translation() else 2
     try:
         done = subprocess.run(
             [sys.executable, "-c", PROBE], env={**os.environ, "PYTHONPATH": path},
-            capture_output=True, text=True, errors="replace", timeout=120,
+            capture_output=True, text=True, errors="replace", timeout=60 * minutes,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
-        return None, "no answer within two minutes"
+        return None, f"no answer within {minutes} minutes"
     if done.returncode < 0:
         return None, f"the process was killed by {signal.Signals(-done.returncode).name}"
     if done.returncode > 0:

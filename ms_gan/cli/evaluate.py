@@ -85,7 +85,7 @@ def run_train_classifier(arguments: argparse.Namespace) -> int:
     check_target(out, ".ckpt")
     options = options_given(arguments)
 
-    runtime.import_mindspore()
+    runtime.import_mindspore(arguments.device)
     from ms_gan import data
     from ms_gan.evaluation import classifier
 
@@ -163,7 +163,7 @@ def run_evaluate(arguments: argparse.Namespace) -> int:
     check_target(out, ".json")
     picture = (arguments.out or beside).with_suffix(".nearest.png")
 
-    runtime.import_mindspore()
+    runtime.import_mindspore(arguments.device)
     from ms_gan import build, data
     from ms_gan.evaluation import evaluator
     from ms_gan.runs import visualise

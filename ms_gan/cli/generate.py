@@ -47,7 +47,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 def run_generate(arguments: argparse.Namespace) -> int:
     path = generator_file(arguments)
 
-    runtime.import_mindspore()
+    runtime.import_mindspore(arguments.device)
     from ms_gan import build
 
     runtime.set_device(arguments.device)

@@ -3,11 +3,11 @@
 import itertools
 import os
 import re
-import tempfile
 from pathlib import Path
 
 from ms_gan.data.dataset import data_error, existing_folder
 from ms_gan.data.known import IDX_SETS, STEMS, expected_files
+from ms_gan.system.files import cache_folder
 
 
 def find_idx(
@@ -72,14 +72,6 @@ def home_folder(root: str | os.PathLike | None) -> Path:
     if given := os.environ.get("MS_GAN_DATA"):
         return existing_folder(given, "MS_GAN_DATA")
     return cache_folder()
-
-
-def cache_folder() -> Path:
-    """The folder of this package among the user's cached files; it may not be there yet."""
-    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    if cache.startswith("~"):  # a service whose user has no home folder
-        cache = tempfile.gettempdir()
-    return Path(cache) / "ms_gan"
 
 
 def find_files(

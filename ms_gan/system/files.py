@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -81,3 +82,11 @@ def tolerated() -> Iterator[None]:
     except OSError as error:
         if error.errno not in REFUSED:
             raise
+
+
+def cache_folder() -> Path:
+    """The folder of this package among the user's cached files; it may not be there yet."""
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    if cache.startswith("~"):  # a service whose user has no home folder
+        cache = tempfile.gettempdir()
+    return Path(cache) / "ms_gan"

@@ -10,14 +10,15 @@ import importlib.util
 import logging
 import os
 import platform
+import re
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from ms_gan.errors import UserError
-from ms_gan.system import program, signals
+from ms_gan.system import cuda, output, program, signals
 
 ISA_VARIABLES = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
 FPMATH_VARIABLE = "ONEDNN_DEFAULT_FPMATH_MODE"
@@ -85,13 +86,20 @@ def _remedy() -> str:
     return f"`{program.called('doctor')}` says what to do"
 
 
-def import_mindspore() -> Any:
+def import_mindspore(device: str = "CPU") -> Any:
     """The module, for the first time in this process: what can go wrong then is one line.
+
+    Args:
+        device: what :func:`set_device` will be asked for. A GPU is there only where its libraries
+            were found before the import.
 
     Raises:
         MindSporeError: it is not installed, or a library that it needs is missing or too old.
     """
     try:
+        if device in ("auto", "GPU") and "mindspore" not in sys.modules:
+            with cuda.offered() as usable, quiet(usable):
+                import mindspore
         import mindspore
         from mindspore import Parameter, Tensor, nn, ops  # noqa: F401 half removed, it lacks these
     except ModuleNotFoundError as error:
@@ -103,6 +111,16 @@ def import_mindspore() -> Any:
             f"MindSpore cannot be loaded: {first_line(error)}; {_remedy()}"
         ) from error
     return mindspore
+
+
+@contextmanager
+def quiet(really: bool = True) -> Iterator[None]:
+    """Without what Python's loggers say: MindSpore logs a page about toolkits that it misses."""
+    logging.disable(logging.ERROR if really else logging.NOTSET)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 def import_matplotlib() -> Any:
@@ -231,31 +249,60 @@ def set_device(requested: str = "auto", say: Callable[[str], None] | None = None
     """
     import mindspore as ms
 
-    logging.disable(logging.ERROR)  # a probe that fails also logs a page about missing CUDA files
-    try:
+    with quiet():
         return _first_that_works(ms, requested, say)
-    finally:
-        logging.disable(logging.NOTSET)
 
 
 def _first_that_works(ms, requested: str, say: Callable[[str], None] | None) -> str:
-    passed_over = []
+    passed_over = {}
     for target in ("Ascend", "GPU", "CPU") if requested == "auto" else (requested,):
+        if target == "GPU" and cuda.plugin_is_loaded() and (line := cuda.translation()):
+            (say or output.say)(line)
+        # A GPU that failed may report it once more, to operators of the CPU that come after it.
+        attempts = 4 if "GPU" in passed_over else 1
+        if (why := _try(ms, target, attempts)) is not None:
+            passed_over[target] = why
+            continue
+        if target == "GPU":
+            cuda.translated()
+        if passed_over and say:
+            reasons = "; ".join(f"{other}: {why}" for other, why in passed_over.items())
+            say(f"device: {target} (passed over {reasons})")
+        return target
+    reasons = "; ".join(f"{other}: {why}" for other, why in passed_over.items())
+    way_out = "CPU tries no other" if requested == "auto" else "auto takes the first that works"
+    raise DeviceError(f"runtime.device: {reasons}; runtime.device={way_out}")
+
+
+def _try(ms, target: str, attempts: int) -> str | None:
+    """Make MindSpore use a device; None where it works, else why it does not."""
+    for attempt in range(attempts):
         try:
             if ms.get_context("device_target") != target:  # it can be set only once
                 ms.set_device(target)
             ms.ops.relu(ms.Tensor([1.0], ms.float32)).asnumpy()  # fails where only the name works
+            return None
         except (RuntimeError, ValueError, OSError) as error:
-            reason = " ".join(str(error).split())
-            reason = reason.split(". ")[0][:160].rstrip(".")
-            passed_over.append(f"{target}: {reason}")
-            continue
-        if passed_over and say:
-            say(f"device: {target} (passed over {'; '.join(passed_over)})")
-        return target
-    raise DeviceError(
-        f"runtime.device: {passed_over[0]}; runtime.device=auto takes the first that works"
-    )
+            if attempt + 1 == attempts:
+                return _why(target, str(error))
+    return None
+
+
+def _why(target: str, message: str) -> str:
+    """Of a page of MindSpore about a device, the sentence that says what is wrong."""
+    if target == "GPU" and (outlook := cuda.outlook()):
+        if outlook.why:
+            return outlook.obstacle()
+        if plugin := re.search(r"libmindspore_gpu\.so\S* failed\. (.*)", message):
+            return f"MindSpore's plugin cannot be loaded: {plugin[1]}"
+        if not cuda.was_offered():
+            return (
+                "MindSpore was imported before the CUDA libraries could be loaded; "
+                "ms_gan.system.runtime.import_mindspore('auto') first loads them"
+            )
+    lines = (line.strip() for line in message.splitlines())
+    told = " ".join(line for line in lines if line.strip("-") and not line.startswith("- "))
+    return told.split(". ")[0].partition(" mindspore/ccsrc")[0][:160].rstrip(".")
 
 
 def set_mode(mode: str) -> None:
