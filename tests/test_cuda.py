@@ -268,6 +268,7 @@ def test_no_packages(card):
     assert line.remedy == found.remedy and not line.broken
 
 
+DAMAGED = "nvidia-cudnn-cu11==8.9.6.50 (installed, but its files are missing or another package's)"
 OTHER = "nvidia-cudnn-cu11==8.9.6.50 (9.10.2.21 is installed)"
 
 
@@ -277,7 +278,7 @@ OTHER = "nvidia-cudnn-cu11==8.9.6.50 (9.10.2.21 is installed)"
         ({"nvidia-cudnn-cu11": "9.10.2.21"}, [f for f in FILES if "cudnn" not in f], OTHER),
         ({"nvidia-cudnn-cu11": "9.10.2.21"}, FILES, OTHER),  # left behind by version 8
         ({}, [f for f in FILES if "libcudnn_cnn_infer" not in f],
-         "nvidia-cudnn-cu11==8.9.6.50 (8.9.6.50, incomplete, is installed)"),
+         DAMAGED),
         ({"nvidia-cufft-cu11": None}, [f for f in FILES if "cufft" not in f],
          "nvidia-cufft-cu11==10.9.0.58"),
         ({"nvidia-curand-cu11": None, "nvidia-curand-cu12": "10.3.5.147"}, FILES,
@@ -297,7 +298,22 @@ def test_missing_and_wrong_packages_are_named(
     assert found.source is None
     assert found.why == f"Stand-in needs what is not installed: {lacking} (about 2 GB in all)"
     line = doctor.cuda_libraries(found)
-    assert line.value.endswith(f"; missing: {lacking}") and line.remedy == cuda_packages.install()
+    assert line.value.endswith(f"; missing: {lacking}")
+    damaged = [p.package for p in found.packages if p.package.name in DAMAGED]
+    assert line.remedy == cuda_packages.install(damaged if lacking == DAMAGED else ())
+
+
+def test_files_that_another_package_has_replaced(card, tmp_path, monkeypatch):
+    """Of the same name, in the same folder, for CUDA 12: their size tells."""
+    folder = site(tmp_path / "site", {"nvidia-curand-cu12": "10.3.5.147"}, library=b"123")
+    monkeypatch.syspath_prepend(folder)
+    record = folder / "nvidia_curand_cu11-10.3.0.86.dist-info" / "RECORD"
+    record.write_text("nvidia/curand/lib/libcurand.so.10,,3\n")
+    assert cuda.look().source == cuda.PIP
+    record.write_text("nvidia/curand/lib/libcurand.so.10,,4\n")
+    found = cuda.look()
+    assert "nvidia-curand-cu11==10.3.0.86 (installed, but its files" in found.why
+    assert found.remedy.endswith("install --force-reinstall nvidia-curand-cu11==10.3.0.86")
 
 
 def test_what_to_type(monkeypatch, tmp_path):

@@ -139,7 +139,9 @@ def look() -> Outlook | None:
         if len(lacking) < len(PACKAGES) or any(package.version for package in lacking):
             named = f"what is not installed: {', '.join(p.described() for p in lacking)}"
         why = f"{card} needs {named} ({SIZE} in all)"
-        return Outlook(here, packages=packages, why=why, remedy=install())
+        damaged = [p.package for p in lacking if p.version == p.package.version]
+        remedy = install(damaged if len(damaged) == len(lacking) else ())
+        return Outlook(here, packages=packages, why=why, remedy=remedy)
     return Outlook(here, PIP, FITTING[0], packages)  # 11.6: the plugin's own
 
 
@@ -196,7 +198,7 @@ def offered() -> Iterator[bool]:
                 load(found.packages)
             except OSError as error:
                 why = f"a CUDA library cannot be loaded ({error})"
-                found = replace(found, why=why, remedy=f"{install()} --force-reinstall")
+                found = replace(found, why=why, remedy=install(PACKAGES))
         _offered = found
         yield not found.why
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import shutil
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
@@ -70,8 +71,9 @@ class Installed:
             return f"{self.package.name} {self.version or 'of unknown version'}"
         if self.version is None:
             return wanted
-        incomplete = ", incomplete," if self.version == self.package.version else ""
-        return f"{wanted} ({self.version}{incomplete} is installed)"
+        if self.version == self.package.version:
+            return f"{wanted} (installed, but its files are missing or another package's)"
+        return f"{wanted} ({self.version} is installed)"
 
 
 def installed() -> list[Installed]:
@@ -88,24 +90,37 @@ def version(name: str) -> str | None:
 def found(package: Package) -> tuple[Path, ...] | None:
     """The files, all in one folder; None where some are missing or belong to another CUDA.
 
-    Packages for CUDA 12 lie in the same folders, and some of their files have the same names.
+    Packages for CUDA 12 lie in the same folders, and some of their files have the same names: the
+    one that was installed later has replaced the other's.
     """
-    if version(package.name) is None and version(package.name.replace("cu11", "cu12")):
-        return None
+    sizes = {}
+    if version(package.name.replace("cu11", "cu12")):
+        if version(package.name) is None:
+            return None
+        listed = metadata.files(package.name) or ()
+        sizes = {str(file).removeprefix("nvidia/"): file.size for file in listed}
     for entry in sys.path:
         files = tuple(Path(entry or ".") / "nvidia" / name for name in package.names())
         if all(file.is_file() for file in files):
-            return files
+            wanted = [sizes.get(name) for name in package.names()]
+            same = (
+                size in (None, file.stat().st_size)
+                for file, size in zip(files, wanted, strict=True)
+            )
+            return files if all(same) else None
     return None
 
 
-def install() -> str:
-    """What to type, for the Python that runs."""
+def install(again: Sequence[Package] = ()) -> str:
+    """What to type, for the Python that runs: everything, or some packages in place of theirs."""
     own = Path(sys.executable).absolute().with_name("pip")
     pip = shutil.which("pip")
     words = [sys.executable, "-m", "pip"]
     if pip and Path(pip).absolute() == own:  # of the Python that is current
         words = ["pip"]
+    if again:
+        listed = (f"{package.name}=={package.version}" for package in again)
+        return shlex.join([*words, "install", "--force-reinstall", *listed])
     requirements = ROOT / REQUIREMENTS
     if not requirements.is_file():  # the package alone was installed
         return shlex.join([*words, "install", *(f"{p.name}=={p.version}" for p in PACKAGES)])
