@@ -176,7 +176,7 @@ def test_without_a_driver_nothing_happens(monkeypatch):
     before = dict(os.environ)
     with cuda.offered() as usable:
         assert usable is False and dict(os.environ) == before
-    assert cuda.look() is None and not cuda.was_offered() and cuda.translation() == ""
+    assert cuda.look() is None and not cuda.was_offered() and cuda.translation(cuda.look()) == ""
     line = doctor.gpu(None)
     assert line.value.startswith("no NVIDIA driver") and not line.broken and not line.remedy
 
@@ -505,10 +505,10 @@ def test_the_list_of_the_loader(monkeypatch, tmp_path):
 def test_a_card_that_is_newer_than_the_kernels(card, capability, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(site(tmp_path / "site"))
     card("STAND_IN_CAPABILITY", capability)
-    line = cuda.translation()
+    line = cuda.translation(cuda.look())
     if int(capability) < 90:
         assert line == ""
-        cuda.translated()
+        cuda.translated(cuda.look())
         assert not (tmp_path / "cache").exists()
         return
     number = f"{capability[:-1]}.{capability[-1]}"
@@ -518,16 +518,16 @@ def test_a_card_that_is_newer_than_the_kernels(card, capability, tmp_path, monke
     )
     assert f"minutes, once; later starts find them in {tmp_path / 'kernels'}" in line
     assert doctor.gpu(cuda.look()).remedy == line.removeprefix("GPU: ")
-    cuda.translated()
-    assert cuda.translation() == "" == doctor.gpu(cuda.look()).remedy
+    cuda.translated(cuda.look())
+    assert cuda.translation(cuda.look()) == "" == doctor.gpu(cuda.look()).remedy
     (tmp_path / "kernels").rmdir()  # somebody has tidied up
-    assert cuda.translation() == line
+    assert cuda.translation(cuda.look()) == line
     (tmp_path / "kernels").mkdir()
     card("CUDA_CACHE_DISABLE", "1")
-    assert cuda.translation().endswith("at every start, since CUDA_CACHE_DISABLE=1")
+    assert cuda.translation(cuda.look()).endswith("at every start, since CUDA_CACHE_DISABLE=1")
     card("CUDA_CACHE_DISABLE", "0")
     monkeypatch.setattr(nvidia, "release", lambda: "590.1")  # another driver
-    assert cuda.translation() == line
+    assert cuda.translation(cuda.look()) == line
 
 
 # --- the device -----------------------------------------------------------------------------------

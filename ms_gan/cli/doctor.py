@@ -103,7 +103,8 @@ def examine() -> Iterator[Line]:
     yield gpu(outlook)
     if outlook is not None:
         yield cuda_libraries(outlook)
-    yield from mindspore_and_device(can_be_tried=not numpy.broken)
+    minutes = 30 if cuda.translation(outlook) else 2
+    yield from mindspore_and_device(can_be_tried=not numpy.broken, minutes=minutes)
     yield Line("cpu", f"{cpu_model()}, {platform.machine()}, {platform.system()}")
     yield cores()
     yield instructions()
@@ -168,7 +169,7 @@ def gpu(outlook: cuda.Outlook | None) -> Line:
     if outlook.card is None:
         return Line("gpu", f"{outlook.driver.described()}: {outlook.why}")
     value = f"{outlook.card.described()}; {outlook.driver.described()}"
-    return Line("gpu", value, cuda.translation().removeprefix("GPU: "))
+    return Line("gpu", value, cuda.translation(outlook).removeprefix("GPU: "))
 
 
 def cuda_libraries(outlook: cuda.Outlook) -> Line:
@@ -191,14 +192,14 @@ def cuda_libraries(outlook: cuda.Outlook) -> Line:
     return Line("cuda", value, outlook.remedy)
 
 
-def mindspore_and_device(can_be_tried: bool) -> Iterator[Line]:
+def mindspore_and_device(can_be_tried: bool, minutes: int) -> Iterator[Line]:
     if importlib.util.find_spec("mindspore") is None:
         yield Line("mindspore", "not installed", INSTALL, broken=True)
         return
     if not can_be_tried:
         yield Line("mindspore", f"{installed_version()}, not tried", "NumPy first")
         return
-    result, why = probe()
+    result, why = probe(minutes)
     if result is None:
         remedy = f"install it again: {INSTALL}; for Ascend see https://www.mindspore.cn/install/en"
         yield Line("mindspore", f"{installed_version()}, does not work: {why}", remedy, broken=True)
@@ -219,10 +220,9 @@ def installed_version() -> str:
         return "of unknown version"
 
 
-def probe() -> tuple[list | None, str]:
+def probe(minutes: int = 2) -> tuple[list | None, str]:
     """What `PROBE` prints, or None and the reason why it does not."""
     path = os.pathsep.join(filter(None, (os.environ.get("PYTHONPATH"), str(ROOT))))
-    minutes = 30 if cuda.translation() else 2
     try:
         done = subprocess.run(
             [sys.executable, "-c", PROBE], env={**os.environ, "PYTHONPATH": path},

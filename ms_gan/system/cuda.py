@@ -260,9 +260,8 @@ def home(number: str) -> Iterator[Path]:
 # --- the first start on a new card ----------------------------------------------------------------
 
 
-def translation() -> str:
+def translation(here: Outlook | None) -> str:
     """What is to be said before the first operator, where it will take minutes; '' elsewhere."""
-    here = outlook()
     if here is None or here.why or here.card is None or here.card.capability <= NEWEST:
         return ""
     never_kept = os.environ.get("CUDA_CACHE_DISABLE", "0") not in ("", "0")
@@ -277,9 +276,8 @@ def translation() -> str:
     )
 
 
-def translated() -> None:
+def translated(here: Outlook | None) -> None:
     """Remember that the kernels of this card were translated."""
-    here = outlook()
     if here is not None and here.card is not None and here.card.capability > NEWEST:
         with suppress(OSError):
             mark(here).parent.mkdir(parents=True, exist_ok=True)

@@ -256,15 +256,16 @@ def set_device(requested: str = "auto", say: Callable[[str], None] | None = None
 def _first_that_works(ms, requested: str, say: Callable[[str], None] | None) -> str:
     passed_over = {}
     for target in ("Ascend", "GPU", "CPU") if requested == "auto" else (requested,):
-        if target == "GPU" and cuda.plugin_is_loaded() and (line := cuda.translation()):
-            (say or output.say)(line)
+        if target == "GPU" and cuda.plugin_is_loaded():
+            if line := cuda.translation(cuda.outlook()):
+                (say or output.say)(line)
         # A GPU that failed may report it once more, to operators of the CPU that come after it.
         attempts = 4 if "GPU" in passed_over else 1
         if (why := _try(ms, target, attempts)) is not None:
             passed_over[target] = why
             continue
         if target == "GPU":
-            cuda.translated()
+            cuda.translated(cuda.outlook())
         if passed_over and say:
             reasons = "; ".join(f"{other}: {why}" for other, why in passed_over.items())
             say(f"device: {target} (passed over {reasons})")
