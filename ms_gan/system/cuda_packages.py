@@ -8,7 +8,6 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 
 from ms_gan.system.program import ROOT
@@ -82,6 +81,9 @@ def installed() -> list[Installed]:
 
 
 def version(name: str) -> str | None:
+    """Of a package that is installed; None where it is not."""
+    from importlib import metadata  # not for machines without a driver
+
     with suppress(metadata.PackageNotFoundError):
         return metadata.version(name)
     return None
@@ -97,6 +99,8 @@ def found(package: Package) -> tuple[Path, ...] | None:
     if version(package.name.replace("cu11", "cu12")):
         if version(package.name) is None:
             return None
+        from importlib import metadata
+
         listed = metadata.files(package.name) or ()
         sizes = {str(file).removeprefix("nvidia/"): file.size for file in listed}
     for entry in sys.path:
