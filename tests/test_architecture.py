@@ -21,6 +21,7 @@ FOLDERS = {
     "runs": {"errors", "system", "recipe"},
     "training": {"errors", "system", "objectives", "runs"},
     "evaluation": {"errors", "system", "data", "runs", "training"},
+    "export": {"errors", "version", "system", "runs", "evaluation"},
     "build": {"errors", "system", "recipe", "objectives", "models", "training", "runs"},
     "session": {
         *("errors", "version", "system", "recipe", "data", "runs"),
@@ -28,7 +29,7 @@ FOLDERS = {
     },
     "cli": {
         *("errors", "version", "system", "recipe", "data", "runs"),
-        *("evaluation", "build", "session"),
+        *("evaluation", "export", "build", "session"),
     },
     "__main__": {"cli"},
 }
@@ -41,6 +42,7 @@ WITHOUT_MINDSPORE = {
         "runs.visualise",
         "runs.film",
         "evaluation.metrics",
+        "export.packages",
         "evaluation.pyramid",
     ),
 }

@@ -113,11 +113,12 @@ def parser(words: Sequence[str] = ()) -> Parser:
     top.add_argument("--version", action="version", version=f"ms_gan {__version__}")
     commands = top.add_subparsers(required=True, metavar="COMMAND")
     if not for_doctor(words):  # which must answer even where what the others need is missing
-        from ms_gan.cli import evaluate, generate, keys, train
+        from ms_gan.cli import evaluate, export, generate, keys, train
 
         train.add_parser(commands)
         generate.add_parser(commands)
         evaluate.add_parsers(commands)
+        export.add_parser(commands)
         keys.add_parser(commands)
     doctor.add_parser(commands)
     return top

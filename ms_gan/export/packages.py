@@ -1,0 +1,24 @@
+"""What a format needs beside MindSpore, and the error of this folder; nothing here is slow."""
+
+from __future__ import annotations
+
+import importlib.util
+
+from ms_gan.errors import UserError
+
+PACKAGES = {"onnx": ("onnx", "onnxruntime"), "mindir": ()}  # format, and suffix of its files
+
+
+class ExportError(UserError, ValueError):
+    """A net that cannot become a file of a format, or a file that does not say the same."""
+
+
+def check(form: str) -> None:
+    """Refuse a format whose files cannot be made and compared here."""
+    missing = [name for name in PACKAGES[form] if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ExportError(
+            f"--format {form}: needs {' and '.join(PACKAGES[form])}, to make the file and to "
+            f"compare it; not installed: {', '.join(missing)}; pip install "
+            f"{' '.join(PACKAGES[form])} 'numpy>=1.25,<2'"
+        )
