@@ -23,6 +23,7 @@ FOLDERS = {
     "evaluation": {"errors", "system", "data", "runs", "training"},
     "export": {"errors", "version", "system", "runs", "evaluation"},
     "build": {"errors", "system", "recipe", "objectives", "models", "training", "runs"},
+    "portability": {"errors", "system", "recipe", "training", "evaluation", "build"},
     "session": {
         *("errors", "version", "system", "recipe", "data", "runs"),
         *("training", "evaluation", "build"),
@@ -43,6 +44,7 @@ WITHOUT_MINDSPORE = {
         "runs.film",
         "evaluation.metrics",
         "export.packages",
+        "portability.__main__",
         "evaluation.pyramid",
     ),
 }

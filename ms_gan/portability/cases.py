@@ -1,0 +1,82 @@
+"""The graphs that are looked at: the step and the generator of every recipe, and the classifier."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from mindspore import Tensor, nn
+
+from ms_gan import build
+from ms_gan.evaluation import classifier
+from ms_gan.portability.graphs import Compiled, compiled
+from ms_gan.recipe import reader
+from ms_gan.recipe.schema import Config
+from ms_gan.training.feed import Feed
+
+BATCH, CLASSES = 8, 10
+# Narrow nets: the same primitives in a hundredth of the time. A model that is not here is compiled
+# as wide as its recipe says.
+NARROW = {
+    "gan": ["model.g_widths=[16, 16]", "model.d_widths=[16, 16]"],
+    "dcgan": ["model.g_width=4", "model.d_width=4"],
+    "dcgan28": ["model.g_width=4", "model.d_width=4"],
+    "deep_mlp_conv": ["model.g_widths=[16, 16]", "model.d_widths=[4, 8]"],
+    "r3gan": ["model.g_width=8", "model.d_width=8"],
+}
+
+
+class Noise:
+    """Images of no data set, whose values do not matter here."""
+
+    batch_size = BATCH
+
+    def __init__(self, shape: Sequence[int]):
+        self.shape = tuple(shape)
+
+    def at(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        labels = np.arange(BATCH, dtype=np.int32) % CLASSES
+        return np.zeros((BATCH, *self.shape), np.float32), labels
+
+
+def graphs(recipe: str, layers: str = "native") -> dict[str, Compiled]:
+    """'step' and 'generator' of a recipe, for MindSpore's own layers as other devices have them.
+
+    Args:
+        recipe: its name in configs/, or a file.
+        layers: of `runtime.layers`.
+    """
+    path = reader.find(recipe)
+    narrow = NARROW.get(reader.load(path).model.name, [])
+    config = reader.load(path, [f"data.batch_size={BATCH}", f"runtime.layers={layers}", *narrow])
+    shape = image_shape(config)
+    state = build.build_training(config, shape, CLASSES, {})
+    step = Feed(Noise(shape), state.rows, seed=0).at(0)
+    net = build.frozen(build.build_net(config, "generator", shape, CLASSES))
+    latents = [Tensor(np.zeros((BATCH, net.latent_dim), np.float32))]
+    labels = [Tensor(np.zeros(BATCH, np.int32))] * (net.num_classes > 0)
+    return {
+        "step": compiled(state.update, *step),
+        "generator": compiled(net, *latents, *labels),
+    }
+
+
+def image_shape(config: Config) -> tuple[int, int, int]:
+    """Of the recipe's images, as far as it says; else those of MNIST."""
+    options = config.data.options
+    size = options.get("size") or 28
+    height, width = (size, size) if isinstance(size, int) else size
+    return options.get("channels") or 1, height, width
+
+
+def of_classifier() -> dict[str, Compiled]:
+    """The classifier while it is trained, and while it is used."""
+    shape = (1, 28, 28)
+    net = classifier.Classifier(image_shape=shape, num_classes=CLASSES)
+    images, labels = map(Tensor, Noise(shape).at(0))
+    update = nn.TrainOneStepCell(classifier.WithLoss(net), nn.Adam(net.trainable_params()))
+    update.set_train()
+    trained = compiled(update, images, labels)
+    used = classifier.Classifier(image_shape=shape, num_classes=CLASSES).set_train(False)
+    return {"classifier's step": trained, "classifier": compiled(used, images)}
