@@ -25,7 +25,8 @@ DOCS = sorted((ROOT / "docs").glob("*.md"))
 OTHERS = [ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", ROOT / "ms_gan" / "assets" / "README.md"]
 PAGES = [*READMES, *DOCS, *OTHERS]
 TRANSLATED = [page for page in PAGES if page.with_stem(page.stem + "_CN").is_file()]
-VERBS = ("train", "generate", "evaluate", "train-classifier", "keys", "doctor")
+VERBS = ("train", "generate", "evaluate", "train-classifier", "export", "keys", "doctor")
+OPTIONAL = ("onnxruntime",)  # a page may import what is not installed here
 PLACEHOLDER = re.compile(r"…|\b(NAME|OTHER)\b|=N\b")  # in a command that shows a form
 
 
@@ -206,6 +207,8 @@ def names_of(tree):
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             for alias in node.names:
+                if alias.name in OPTIONAL and not importlib.util.find_spec(alias.name):
+                    continue
                 module = importlib.import_module(alias.name)
                 top = module if alias.asname else importlib.import_module(alias.name.split(".")[0])
                 found[alias.asname or alias.name.split(".")[0]] = top

@@ -104,6 +104,7 @@ class Doubtful(nn.Cell):
     def __init__(self, kind):
         super().__init__()
         self.kind = kind
+        self.grouped = nn.Conv2d(4, 4, 1, group=2)
 
     def construct(self, x):
         if self.kind == "float64":
@@ -113,6 +114,8 @@ class Doubtful(nn.Cell):
         if self.kind == "branches or loops on values":
             while x.sum() < 10:
                 x = x + 1
+        if self.kind == graphs.GROUPED:
+            return self.grouped(x.reshape((1, 4, 1, 1)))
         return x * 2
 
 
@@ -122,6 +125,19 @@ def test_traps_are_seen(kind):
     if kind == "a shape that is not known":
         x = Tensor(shape=(None,), dtype=x.dtype)
     assert compiled(Doubtful(kind), x).traps == (kind,)
+
+
+def test_the_known_trap_of_r3gan():
+    """Its blocks have groups; with one group only the depthwise resampling is left."""
+    config = cases.narrow("r3gan_mnist")
+    graph = cases.of_generator(config)
+    assert graph.traps == (graphs.GROUPED,)
+    found = {"r3gan_mnist": {"generator": graph}}
+    assert report.missing(found) == [] and "model.cardinality=1" in report.known(found)[0]
+    assert graphs.GROUPED in report.missing({"mine": {"generator": graph}})[0]
+    config = cases.narrow("r3gan_mnist", "model.cardinality=1")
+    assert cases.of_generator(config).traps == ()
+    runtime.set_layers("fast")
 
 
 def test_a_graph_is_not_read_twice():

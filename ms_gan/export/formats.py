@@ -108,8 +108,8 @@ def mindir_runner(content: bytes, subject: Subject) -> Run:
 def onnx_content(subject: Subject) -> bytes:
     import onnx
 
-    names = [port.name for port in subject.inputs]
-    translation, results = operators.translate(graph.read(subject.net, subject.inputs), names)
+    read = graph.read(subject.net, subject.inputs)
+    translation, results = operators.translate(read, subject.inputs)
     for port, value in zip(subject.outputs, results, strict=True):
         translation.nodes.append(("Identity", [value], Value(port.name), {}))
     helper = onnx.helper

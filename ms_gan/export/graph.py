@@ -66,8 +66,10 @@ def mindir(net: nn.Cell, inputs: Sequence[Port], rows: int | None, user_info: di
         user_info: texts by name, which the file carries.
 
     Raises:
-        ExportError: MindSpore does not export it.
+        ExportError: it is in training mode, or MindSpore does not export it.
     """
+    if net.training:
+        raise ExportError("the net is in training mode; call net.set_train(False) before")
     given = [
         Tensor(shape=(None, *port.shape), dtype=getattr(ms, port.dtype))
         if rows is None

@@ -12,6 +12,7 @@ import numpy as np
 
 from ms_gan.export.graph import ROWS, Graph, Node
 from ms_gan.export.packages import ExportError
+from ms_gan.export.subject import Port
 
 DTYPES = {30: "bool", 34: "int32", 35: "int64", 42: "float16", 43: "float32"}  # numbers in Cast
 
@@ -66,11 +67,11 @@ class Translation:
         return np.shape(operand)
 
 
-def translate(graph: Graph, inputs: Sequence[str]) -> tuple[Translation, list[Value]]:
+def translate(graph: Graph, inputs: Sequence[Port]) -> tuple[Translation, list[Value]]:
     """The nodes of ONNX that compute the same, and the values that are returned.
 
     Args:
-        inputs: names that the inputs get.
+        inputs: what the graph was read for.
 
     Raises:
         ExportError: a primitive that has no row in OPERATORS, or one used in a way that it lacks.
@@ -80,7 +81,9 @@ def translate(graph: Graph, inputs: Sequence[str]) -> tuple[Translation, list[Va
     for name, (own, array) in graph.parameters.items():
         known[name] = array
         translation.names[id(array)] = own
-    known.update(zip(graph.inputs, map(Value, inputs), strict=True))
+    for name, port in zip(graph.inputs, inputs, strict=True):
+        known[name] = Value(port.name)
+        translation.shapes[known[name]] = (ROWS, *port.shape)
     for node in graph.nodes:
         operands = [known.get(name) for name in node.inputs]
         if node.primitive in SILENT:
@@ -122,10 +125,14 @@ def same(operator: str) -> Callable[..., Value]:
     """A primitive that takes the same operands as the operator, in the same order."""
 
     def function(t: Translation, node: Node, *operands: Operand) -> Value:
-        plain = (float(o) if type(o) is int else o for o in operands)  # 2 * x, of a float32 x
-        return t.add(operator, *plain)
+        return t.add(operator, *map(plain, operands))
 
     return function
+
+
+def plain(operand: Operand) -> Operand:
+    """A whole number beside a float32 tensor, as in `2 * x`."""
+    return float(operand) if type(operand) is int else operand
 
 
 def mat_mul(t, node, a, b, transpose_a=False, transpose_b=False):
@@ -151,7 +158,7 @@ def turned(t: Translation, matrix: Operand, swap: bool) -> Operand:
 
 def bias_add(t, node, x, bias, *_):
     """The bias [C] belongs to axis 1, and is broadcast along the others."""
-    rank = t.rank(x) if isinstance(x, Value) and x in t.shapes else len(node.shapes[0])
+    rank = len(node.shapes[0])
     if rank > 2:
         wide = bias.reshape(-1, *[1] * (rank - 2))
         t.names[id(wide)] = t.names.get(id(bias), "bias")
@@ -162,7 +169,7 @@ def bias_add(t, node, x, bias, *_):
 def reshape(t, node, x, shape):
     """A length N stays whatever N is: ONNX copies it (0) from the input."""
     if shape[0] == ROWS:
-        if isinstance(x, Value) and x in t.shapes and t.shape(x)[0] != ROWS:
+        if t.shape(x)[0] != ROWS:
             raise ExportError(
                 f"--format onnx: a Reshape of {list(t.shape(x))} to {list(shape)} moves the axis "
                 "of the batch, so that the file would take one batch size only; "
@@ -215,8 +222,27 @@ def silu(t, node, x):
     return t.add("Mul", x, t.add("Sigmoid", x))
 
 
-def leaky_relu(t, node, x, slope):
-    return t.add("LeakyRelu", x, alpha=float(slope))
+def add_n(t, node, parts):
+    return t.add("Sum", *parts)
+
+
+def mat_mul_ext(t, node, a, b):
+    return t.add("MatMul", a, b)
+
+
+def select(t, node, condition, x, y):
+    return t.add("Where", condition, *map(plain, (x, y)))
+
+
+def pad(t, node, x, around, value=None):
+    """MindSpore names both sides of an axis together, the last axis first."""
+    mode = {"circular": "wrap"}.get(node.attributes["mode"], node.attributes["mode"])
+    lengths, rank = [int(length) for length in np.ravel(around)], t.rank(x)
+    missing = [0] * (rank - len(lengths) // 2)
+    before = [*missing, *lengths[-2::-2]]
+    after = [*missing, *lengths[::-2]]
+    values = [np.float32(value)] if mode == "constant" and value is not None else []
+    return t.add("Pad", x, np.array(before + after, np.int64), *values, mode=mode)
 
 
 def reduced(operator: str) -> Callable[..., Value]:
@@ -274,7 +300,7 @@ def max_pool(t, node, x):
 OPERATORS: dict[str, Callable[..., Any]] = {
     "Abs": same("Abs"),
     "Add": same("Add"),
-    "Adds": same("Add"),
+    "AddN": add_n,
     "BatchNorm": batch_norm,
     "BiasAdd": bias_add,
     "Cast": cast,
@@ -286,17 +312,21 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     "Div": same("Div"),
     "Divs": same("Div"),
     "Exp": same("Exp"),
-    "LeakyReLU": leaky_relu,
+    "Greater": same("Greater"),
+    "Less": same("Less"),
+    "LessScalar": same("Less"),
     "Log": same("Log"),
     "MatMul": mat_mul,
+    "MatMulExt": mat_mul_ext,
     "MaxPool": max_pool,
     "Maximum": same("Max"),
-    "MeanExt": reduced("ReduceMean"),
     "Minimum": same("Min"),
     "Mul": same("Mul"),
     "Muls": same("Mul"),
     "Neg": same("Neg"),
     "OneHot": one_hot,
+    "PadV3": pad,
+    "Pow": same("Pow"),
     "ReLU": same("Relu"),
     "RealDiv": same("Div"),
     "Reciprocal": same("Reciprocal"),
@@ -304,13 +334,13 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     "ReduceSum": reduced("ReduceSum"),
     "Reshape": reshape,
     "Rsqrt": rsqrt,
+    "Select": select,
     "SiLU": silu,
     "Sigmoid": same("Sigmoid"),
     "Softplus": same("Softplus"),
     "Sqrt": same("Sqrt"),
     "Square": square,
     "Sub": same("Sub"),
-    "Subs": same("Sub"),
     "SumExt": reduced("ReduceSum"),
     "Tanh": same("Tanh"),
     "Transpose": transpose,

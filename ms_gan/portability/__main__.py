@@ -52,6 +52,8 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         files.write(arguments.write, replaced(arguments.write, table))
         output.say(f"written to {arguments.write}")
+    for line in report.known(graphs):
+        output.say(f"known: {line}")
     lines = report.missing(graphs)
     for line in lines:
         output.write(f"{line}\n", sys.stderr)

@@ -13,6 +13,7 @@ from ms_gan.evaluation import classifier
 from ms_gan.portability.graphs import Compiled, compiled
 from ms_gan.recipe import reader
 from ms_gan.recipe.schema import Config
+from ms_gan.system.runtime import set_layers
 from ms_gan.training.feed import Feed
 
 BATCH, CLASSES = 8, 10
@@ -40,26 +41,34 @@ class Noise:
         return np.zeros((BATCH, *self.shape), np.float32), labels
 
 
-def graphs(recipe: str, layers: str = "native") -> dict[str, Compiled]:
-    """'step' and 'generator' of a recipe, for MindSpore's own layers as other devices have them.
+def graphs(recipe: str) -> dict[str, Compiled]:
+    """'step' and 'generator' of a recipe, its name in configs/ or a file."""
+    config = narrow(recipe)
+    return {"step": of_step(config), "generator": of_generator(config)}
 
-    Args:
-        recipe: its name in configs/, or a file.
-        layers: of `runtime.layers`.
-    """
+
+def narrow(recipe: str, *overrides: str) -> Config:
+    """A recipe at smoke size, with MindSpore's own layers, as other devices have them."""
     path = reader.find(recipe)
-    narrow = NARROW.get(reader.load(path).model.name, [])
-    config = reader.load(path, [f"data.batch_size={BATCH}", f"runtime.layers={layers}", *narrow])
+    sizes = NARROW.get(reader.load(path).model.name, [])
+    given = [f"data.batch_size={BATCH}", "runtime.layers=native", *sizes, *overrides]
+    return reader.load(path, given)
+
+
+def of_step(config: Config) -> Compiled:
+    """The fused update."""
     shape = image_shape(config)
     state = build.build_training(config, shape, CLASSES, {})
-    step = Feed(Noise(shape), state.rows, seed=0).at(0)
-    net = build.frozen(build.build_net(config, "generator", shape, CLASSES))
+    return compiled(state.update, *Feed(Noise(shape), state.rows, seed=0).at(0))
+
+
+def of_generator(config: Config) -> Compiled:
+    """The generator while it is used."""
+    set_layers(config.runtime.layers)
+    net = build.frozen(build.build_net(config, "generator", image_shape(config), CLASSES))
     latents = [Tensor(np.zeros((BATCH, net.latent_dim), np.float32))]
     labels = [Tensor(np.zeros(BATCH, np.int32))] * (net.num_classes > 0)
-    return {
-        "step": compiled(state.update, *step),
-        "generator": compiled(net, *latents, *labels),
-    }
+    return compiled(net, *latents, *labels)
 
 
 def image_shape(config: Config) -> tuple[int, int, int]:

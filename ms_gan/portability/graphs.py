@@ -23,6 +23,7 @@ NODE = re.compile(r"^ +%\d+\([^)]*\) = (?:PrimFunc_)?([A-Za-z_]\w*)(?:\[[^(]*)?\
 STRUCTURE = {"Depend", "Load", "MakeTuple", "TupleGetItem", "UpdateState"}
 # What a backend may refuse or answer differently although it has all kernels: name -> how it shows.
 TYPES = r"^ +: \(.*"  # the line of types and shapes behind each node
+GROUPED = "a grouped convolution that is not depthwise"  # nn.Conv2d: not supported on Ascend
 TRAPS = {
     "float64": re.compile(TYPES + r"\[Float64\]", re.M),
     "a shape that is not known": re.compile(TYPES + r"[(,] ?-\d", re.M),
@@ -32,6 +33,7 @@ TRAPS = {
         r"(?:Random|Normal|Uniform|Dropout|Bernoulli|Multinomial|Poisson|Randperm|Rand\w*Ext)\w*\(",
         re.M,
     ),
+    GROUPED: re.compile(r"out_channel: I64\((\d+)\)[^\n]*\bgroup: I64\((?!1\)|\1\))\d"),
 }
 
 
