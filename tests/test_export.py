@@ -207,7 +207,8 @@ def test_a_package_is_missing(tmp_path, monkeypatch, capsys):
     """One line with the command that installs it, before anything is loaded or made."""
     monkeypatch.setattr(packages, "PACKAGES", {"onnx": ("no_such_package",), "mindir": ()})
     message = refused_command(capsys, "export", "--out", tmp_path / "x.onnx")
-    assert "not installed: no_such_package; pip install no_such_package" in message
+    assert "not installed: no_such_package; " in message
+    assert f"{sys.executable} -m pip install no_such_package 'numpy>=1.25,<2'" in message
     refused(ExportError, formats.write, subject.of_sampler(sampler("gan")), "onnx", tmp_path / "x")
     assert not list(tmp_path.iterdir())
 
@@ -377,6 +378,17 @@ def test_what_has_no_onnx(function, words, tmp_path):
     message = refused(ExportError, formats.write, exported, "onnx", tmp_path / "x.onnx")
     assert words in message and "--format mindir" in message
     assert not list(tmp_path.iterdir())
+
+
+def test_what_mindspore_does_not_export(tmp_path):
+    """A conditional generator without its labels; the next export is as before."""
+    source = sampler("gan of classes")
+    whole = subject.of_sampler(source)
+    broken = Subject(whole.net, whole.inputs[:1], whole.outputs, None, None, {})
+    message = refused(ExportError, formats.write, broken, "mindir", tmp_path / "x.mindir")
+    assert "MindSpore cannot export" in message and "labels: missing" in message
+    assert not list(tmp_path.iterdir())
+    assert formats.write(whole, "mindir", tmp_path / "x.mindir") <= 1e-4
 
 
 @needs_onnx

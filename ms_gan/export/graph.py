@@ -82,6 +82,7 @@ def mindir(net: nn.Cell, inputs: Sequence[Port], rows: int | None, user_info: di
 
     with tempfile.TemporaryDirectory(prefix="ms_gan_export_") as folder:
         file = Path(folder) / "net.mindir"
+        syntax = ms.get_context("jit_syntax_level")
         try:
             ms.export(net, *given, file_name=str(file), file_format="MINDIR", custom_func=describe)
         except (RuntimeError, TypeError, ValueError) as error:
@@ -89,6 +90,8 @@ def mindir(net: nn.Cell, inputs: Sequence[Port], rows: int | None, user_info: di
                 f"MindSpore cannot export this net for "
                 f"{'any number of' if rows is None else rows} rows: {first_line(error)}"
             ) from error
+        finally:
+            ms.set_context(jit_syntax_level=syntax)  # which an export that failed leaves changed
         return file.read_bytes()
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import shlex
+import sys
 
 from ms_gan.errors import UserError
 
@@ -19,6 +21,6 @@ def check(form: str) -> None:
     if missing:
         raise ExportError(
             f"--format {form}: needs {' and '.join(PACKAGES[form])}, to make the file and to "
-            f"compare it; not installed: {', '.join(missing)}; pip install "
-            f"{' '.join(PACKAGES[form])} 'numpy>=1.25,<2'"
+            f"compare it; not installed: {', '.join(missing)}; {shlex.quote(sys.executable)} -m "
+            f"pip install {' '.join(PACKAGES[form])} 'numpy>=1.25,<2'"
         )
