@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from ms_gan import data
-from ms_gan.data import Batches, DataError, Dataset, find_idx, load, read_idx, to_float
+from ms_gan.data import Batches, DataError, Dataset, find_idx, load, read_idx, search, to_float
 from ms_gan.data.dataset import fit
 from ms_gan.data.known import IDX_SETS
 from ms_gan.errors import UserError
@@ -86,7 +86,7 @@ def test_read_idx_tells_gzip_by_content(tmp_path, array, pack):
 
 
 WHOLE = idx(some_images())
-PACKED = gzip.compress(WHOLE)
+PACKED = gzip.compress(WHOLE, mtime=0)
 
 
 @pytest.mark.parametrize(
@@ -102,8 +102,8 @@ PACKED = gzip.compress(WHOLE)
         (PACKED[:-20], ["damaged gzip"]),
         (PACKED[:50] + b"\0\0\0\0" + PACKED[54:], ["damaged gzip"]),
         (PACKED + b"garbage", ["damaged gzip"]),
-        (gzip.compress(WHOLE[:-5]), ["truncated"]),
-        (gzip.compress(b""), ["it is empty"]),
+        (gzip.compress(WHOLE[:-5], mtime=0), ["truncated"]),
+        (gzip.compress(b"", mtime=0), ["it is empty"]),
     ],
 )
 def test_read_idx_errors(tmp_path, content, words):
@@ -154,6 +154,7 @@ SPELLINGS = {
     "mnist": ["MNIST", "MNIST_Data", "mnist", "Mnist"],
     "fashion_mnist": ["FashionMNIST", "fashion_mnist", "fashion-mnist", "Fashion-MNIST", "fashion"],
     "kmnist": ["KMNIST", "kmnist", "Kuzushiji-MNIST"],
+    "usps": ["USPS", "usps", "usps_data"],
 }
 
 
@@ -246,6 +247,51 @@ def test_unnamed_files_beside_the_program_are_mnist_only(tmp_path, monkeypatch):
         assert len(load("mnist")) == 20
         refused(lambda: load("kmnist"), "cannot download kmnist")
     assert load("kmnist", root="data").name == "kmnist"
+
+
+def test_a_parent_folder_holds_all_sets(tmp_path, monkeypatch):
+    names = {"mnist": "mnist", "fashion_mnist": "fashion-mnist", "usps": "usps", "kmnist": "kmnist"}
+    for seed, folder in enumerate(names.values()):
+        write_pair(tmp_path / "env" / folder, gz=True, seed=seed)
+    monkeypatch.setenv("MS_GAN_DATA", str(tmp_path / "env"))
+    for seed, name in enumerate(names):
+        np.testing.assert_array_equal(load(name).images[:, 0], some_images(seed=seed))
+    write_pair(tmp_path / "env", seed=9)  # beside them: nobody's
+    np.testing.assert_array_equal(load("mnist").images[:, 0], some_images(seed=0))
+
+
+def test_usps_is_found_and_never_downloaded(tmp_path):
+    line = refused(lambda: load("usps"), tmp_path / "cache" / "ms_gan" / "usps", "Hull 1994")
+    assert "train-images-idx3-ubyte.gz" in line and "MS_GAN_DATA" in line
+    assert not (tmp_path / "cache").exists()
+    refused(lambda: load("usps", fallback="digits"), "not downloaded")
+    write_pair(Path("data"))  # may be MNIST
+    refused(lambda: load("usps"), "not downloaded")
+    write_pair(Path("data") / "mnist")
+    refused(lambda: load("usps", root="data/mnist"), "named after mnist", "look in the usual")
+    write_pair(Path("data") / "usps", seed=3)
+    np.testing.assert_array_equal(load("usps").images[:, 0], some_images(seed=3))
+    refused(lambda: load("mnist", root="data/usps"), "named after usps")
+    assert data.DATASETS["usps"].has_test and data.DATASETS["usps"].like is None
+
+
+def test_what_debian_has_installed_is_found_last(tmp_path, monkeypatch):
+    """Its .gz have another md5 than those of the mirrors, and the same content."""
+    nowhere = replace(IDX_SETS["fashion_mnist"], mirrors=("http://127.0.0.1:9/",))
+    monkeypatch.setitem(IDX_SETS, "fashion_mnist", nowhere)
+    monkeypatch.setattr(search, "SYSTEM", tmp_path / "system")
+    write_pair(tmp_path / "system" / "fashion-mnist", gz=True, seed=1)
+    write_pair(tmp_path / "system", seed=5)  # not taken for MNIST: nobody has put them there
+    assert search.find_files("mnist", "train", None, tmp_path) is None
+    assert str(tmp_path / "system" / "fashion-mnist") in load("fashion_mnist").source
+    (tmp_path / "env").mkdir()
+    monkeypatch.setenv("MS_GAN_DATA", str(tmp_path / "env"))
+    assert str(tmp_path / "system") in load("fashion_mnist").source
+    write_pair(tmp_path / "env" / "fashion-mnist", seed=2)
+    np.testing.assert_array_equal(load("fashion_mnist").images[:, 0], some_images(seed=2))
+    monkeypatch.delenv("MS_GAN_DATA")
+    write_pair(Path("data") / "FashionMNIST", seed=3)
+    np.testing.assert_array_equal(load("fashion_mnist").images[:, 0], some_images(seed=3))
 
 
 def test_load_names_missing_folders_and_files(tmp_path, monkeypatch):
@@ -393,7 +439,7 @@ class Handler(BaseHTTPRequestHandler):
 
 FILES = {
     "train-images-idx3-ubyte.gz": PACKED,
-    "train-labels-idx1-ubyte.gz": gzip.compress(idx(np.arange(20) % 10)),
+    "train-labels-idx1-ubyte.gz": gzip.compress(idx(np.arange(20) % 10), mtime=0),
 }
 IMAGES = "train-images-idx3-ubyte.gz"
 MD5 = {name: hashlib.md5(content).hexdigest() for name, content in FILES.items()}
@@ -610,6 +656,18 @@ def test_real_mnist(split, n, first, counts, total):
     stem = {"train": "train", "test": "t10k"}[split]
     assert mnist.md5[f"{stem}-images-idx3-ubyte"] == content[split]
     assert hashlib.md5(idx(mnist.images[:, 0])).hexdigest() == content[split]
+
+
+def test_real_usps_and_fashion_mnist():
+    root = tiny.real("usps").parent
+    train, test = data.splits("usps", root=root)
+    assert train.images.shape == (7291, 1, 16, 16) and test.images.shape == (2007, 1, 16, 16)
+    assert train.num_classes == 10 and (np.bincount(train.labels) > 500).all()
+    tiny.real("fashion-mnist")
+    train, test = data.splits("fashion_mnist", root=root)
+    for part, num in ((train, 6000), (test, 1000)):
+        assert np.bincount(part.labels).tolist() == [num] * 10
+    assert train.md5 != data.load("mnist", root=root).md5
 
 
 # ---- image folders -----------------------------------------------------------------------------

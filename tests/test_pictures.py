@@ -368,6 +368,113 @@ def test_too_many_pixels_are_refused_in_one_line(tmp_path):
     assert "choose a smaller data.size" in refused(save(tmp_path / "a.png").parent, size=10**9)
 
 
+# ---- tiles and names ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("shape, grid", [
+    ((16, 24), (2, 3)), ((17, 31), (2, 3)), ((8, 8), (1, 1)), ((23, 15), (2, 1)),
+    ((8, 100), (1, 12)),
+])  # fmt: skip
+def test_every_tile_is_a_part_of_the_picture(tmp_path, rng, shape, grid, channels):
+    """Side by side, not scaled, from the middle; named by row and column."""
+    pixels = rng.integers(0, 256, (*shape, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    found, said = load(tmp_path, fit="tiles", channels=channels)
+    picture = Image.open(tmp_path / "a.png").convert({1: "L", 3: "RGB"}[channels])
+    whole = np.asarray(picture).reshape(*shape, channels)
+    top, left = (shape[0] - 8 * grid[0]) // 2, (shape[1] - 8 * grid[1]) // 2
+    assert found.images.shape == (grid[0] * grid[1], channels, 8, 8)
+    for image, name in zip(found.images, found.names, strict=True):
+        row, column = map(int, name.removeprefix("a#").split(","))
+        part = whole[top + 8 * row :][:8, left + 8 * column :][:, :8]
+        np.testing.assert_array_equal(image, part.transpose(2, 0, 1))
+    assert len(set(found.names)) == len(found)
+    assert found.names[0] == "a#0,0" and found.names[-1] == f"a#{grid[0] - 1},{grid[1] - 1}"
+
+
+def test_tiles_of_many_pictures_have_their_labels_and_small_ones_are_left_out(tmp_path):
+    sizes = {"cats/a": (11, 30), "cats/b": (12, 20), "dogs/c": (30, 21), "dogs/d": (30, 9)}
+    for i, (name, size) in enumerate(sizes.items()):
+        noise(tmp_path / f"{name}.png", i, size)
+    for _ in range(2):  # read, then from the cache
+        found, said = load(tmp_path, size=[6, 10], fit="tiles")
+        assert found.image_shape == (1, 6, 10) and len(found) == 3 + 4 + 10
+        assert found.names[:4] == ("cats/a#0,0", "cats/a#0,1", "cats/a#0,2", "cats/b#0,0")
+        assert found.classes == ("cats", "dogs") and found.labels.tolist() == [0] * 7 + [1] * 10
+        assert found.found.left_out == {"smaller than a tile of 10x6": ["dogs/d.png"]}
+        assert said[-1] == (
+            "data: 17 tiles of 10x6 from 3 pictures; left out, since they are smaller: dogs/d.png"
+        )
+        line = found.described()
+        assert f"tiles of pictures in {tmp_path}" in line and "cats 7, dogs 10" in line
+        assert "  0  cats: 7 tiles" in list(found.listing())
+    assert found.md5 == load(tmp_path)[0].md5  # of the same pictures
+    line = refused(tmp_path, size=99, fit="tiles")
+    assert "every picture is smaller than a tile" in line and "choose a smaller data.size" in line
+    labelled, _ = load(tmp_path, size=[6, 10], fit="tiles", labelled=True)
+    assert labelled.classes == ("cats", "dogs")
+
+
+def test_what_becomes_of_a_picture_is_so_for_its_tiles(tmp_path):
+    """EXIF, transparency and the shared span of deep pictures."""
+    wide = np.zeros((8, 16), np.uint8)
+    wide[:, 8:] = 200
+    turned = Image.Exif()
+    turned[0x0112] = 3  # upside down
+    Image.fromarray(wide).save(tmp_path / "a.png", exif=turned)
+    save(tmp_path / "b.png", (10, 0), "LA", size=(16, 8))
+    for name, most in (("c", 4095), ("d", 2000)):
+        deep = np.linspace(0, most, 128).reshape(8, 16).astype(np.uint16)
+        Image.fromarray(deep).save(tmp_path / f"{name}.png")
+    save(tmp_path / "0 small.png", size=(3, 3))
+    found, said = load(tmp_path, fit="tiles", background=90)
+    assert found.images[:2].max(axis=(1, 2, 3)).tolist() == [200, 0]
+    assert (found.images[2:4] == 90).all()
+    assert found.images[4:].max(axis=(1, 2, 3)).tolist() == [
+        int(v * 255 / 4095) for v in (deep_value(4095, 7, 7), 4095, deep_value(2000, 7, 7), 2000)
+    ]
+    assert "2 pictures of more than 8 bits" in said[0]
+
+
+def deep_value(most, row, column):
+    """Of a picture of 8x16 whose values rise evenly."""
+    return int(np.linspace(0, most, 128).reshape(8, 16)[row, column])
+
+
+def test_plain_tiles_are_not_spoken_of_but_plain_pictures_are(tmp_path):
+    for i in range(3):
+        sky = np.full((16, 64), 90, np.uint8)
+        sky[:8, :8] = np.arange(64).reshape(8, 8) + i  # one of sixteen tiles shows something
+        Image.fromarray(sky).save(tmp_path / f"{i}.png")
+    _, said = load(tmp_path, fit="tiles")
+    assert said == ["data: 48 tiles of 8x8 from 3 pictures"]
+    for i in range(3):
+        save(tmp_path / f"{i}.png", 90, size=(64, 16))
+    _, said = load(tmp_path, fit="tiles")
+    assert "3 of 3 pictures: of one colour throughout" in said[0]
+
+
+def test_tiles_of_a_picture_are_held_out_together(tmp_path):
+    for i in range(13):
+        noise(tmp_path / f"{i}#x.png", i, (8 * (1 + i % 3), 16))
+    train, test = data.splits("image_folder", root=tmp_path, fit="tiles", **GREY)
+    seen, kept = ({name.rpartition("#")[0] for name in part.names} for part in (train, test))
+    assert not seen & kept and len(kept) == 3 and len(seen) == 10
+    assert len(train) + len(test) == sum(2 * (1 + i % 3) for i in range(13))
+
+
+def test_names_are_paths_without_their_ending(tmp_path):
+    for name in ("b.PNG", "a.b.png", "noending", "sub/c.jpg", os.fsdecode(b"\xe9.png")):
+        save(tmp_path / name, format="PNG")
+    expected = ("a.b", "b", "noending", "sub/c", os.fsdecode(b"\xe9"))
+    for _ in range(2):  # read, then from the cache
+        found, _ = load(tmp_path)
+        assert found.names == expected
+    assert found.take(np.array([3, 0])).names == ("sub/c", "a.b")
+    assert data.load("digits", size=8).names == ()
+
+
 # ---- which files -------------------------------------------------------------------------------
 
 

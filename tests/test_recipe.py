@@ -59,7 +59,8 @@ def test_defaults_are_the_tutorials():
     assert (c.optimizer.lr_d, c.optimizer.lr_g, c.train.epochs) == (2e-4, 2e-4, 200)
     adam = {"beta1": 0.5, "beta2": 0.999, "eps": 1e-8}
     assert session.resolved(c).optimizer.options == adam
-    assert session.resolved(c).data.options == {"root": None, "size": None, "channels": None}
+    data = {"root": None, "size": None, "channels": None, "margin": 0}
+    assert session.resolved(c).data.options == data
 
 
 def test_empty_file_is_the_tutorial_under_the_files_name(tmp_path):

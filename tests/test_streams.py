@@ -63,10 +63,12 @@ def test_what_follows_no_seed_meets_no_stream():
 def test_the_numbers_of_the_streams_are_for_ever():
     """Another one would change every run: how a stream begins, written down."""
     assert {stream.name: stream.number for stream in Stream} == {
-        "LATENTS": 1, "ORDER": 1, "TRAINING": 2, "SHIFT": 3, "DRAW": 7,
+        "LATENTS": 1, "ORDER": 1, "TRAINING": 2, "SHIFT": 3, "GIVEN": 6, "DRAW": 7,
         "FLIP": 9, "PATCHES": 10,
     }  # fmt: skip
-    assert {choice.name: choice.value for choice in Choice} == {"SPLIT": 4, "FLOOR": 5}
+    assert {choice.name: choice.value for choice in Choice} == {
+        "SPLIT": 4, "FLOOR": 5, "PAIR": 11, "STACK": 12, "STROKES": 13,
+    }  # fmt: skip
     for stream in Stream:
         expected = np.random.default_rng([5, stream.number, 9]).random(10)
         np.testing.assert_array_equal(streams.rng(stream, 5, 9).random(10), expected)
@@ -117,6 +119,6 @@ def test_only_streams_draws_random_numbers(path):
     name = path.relative_to(ROOT / "ms_gan").as_posix()
     found = {(name, expression) for expression in drawn_numbers(path)}
     if name == "system/streams.py":
-        assert len(found) == 2, found  # `rng` and `chosen`
+        assert len(found) == 3, found  # `rng`, `fixed` and `chosen`
     else:
         assert found <= ALLOWED

@@ -24,6 +24,14 @@ RECIPE = {
 }
 
 
+def real(what):
+    """A folder of real data sets, or a loud skip."""
+    for place in (os.environ.get("MS_GAN_DATA"), ROOT.parent / "shared" / "data"):
+        if place and (Path(place) / what).is_dir():
+            return Path(place) / what
+    pytest.skip(f"REAL DATA NOT FOUND: set MS_GAN_DATA to a folder that holds {what}")
+
+
 def recipe_file(folder, **sections):
     """tiny.yaml in a folder: RECIPE with some of its sections replaced."""
     path = Path(folder) / "tiny.yaml"

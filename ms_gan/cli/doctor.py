@@ -317,8 +317,10 @@ def data_sets() -> Iterator[Line]:
             files = find_files(name, "train", None, home)
             if files:
                 yield Line(name, f"in {files[0].parent.resolve()}")
-            else:
+            elif IDX_SETS[name].mirrors:
                 yield Line(name, "not found", f"downloaded into {home / name} when first used")
+            else:
+                yield Line(name, "not found", f"put its files into {home / name} to use it")
     except UserError as error:
         what, _, remedy = str(error).rpartition("; ")
         yield Line("data", what, remedy, broken=True)

@@ -18,10 +18,10 @@ from ms_gan.data.dataset import Dataset
 from ms_gan.data.download import Say
 from ms_gan.data.finding import Walk
 from ms_gan.data.found import Found, shown
-from ms_gan.data.search import cache_folder
 from ms_gan.system import files
+from ms_gan.system.files import cache_folder
 
-VERSION = 1  # of what is decoded and how: another one makes all that was kept useless
+VERSION = 2  # of what is decoded and how: another one makes all that was kept useless
 KEPT = 3  # of one folder of pictures, the newest
 LARGE = 100e6  # bytes that a person is told of
 
@@ -49,7 +49,7 @@ def read(path: Path, say: Say) -> tuple[Dataset, list[tuple[str, str]]] | None:
             about = json.loads(held["about"].tobytes())
         found = Found(**about.pop("found"))
         broken = about.pop("broken")
-        about["classes"] = tuple(about["classes"])
+        about["classes"], about["names"] = tuple(about["classes"]), tuple(about["names"])
         dataset = Dataset(images=images, labels=labels, found=found, **about)
         if images.ndim != 4 or images.dtype != np.uint8 or labels.shape != (len(images),):
             raise ValueError("not a set of images")

@@ -29,13 +29,15 @@ class Dataset:
     """Images in memory, with their labels and where they came from."""
 
     name: str
-    images: np.ndarray = field(repr=False)  # uint8 [N, C, H, W]
+    images: np.ndarray = field(repr=False)  # uint8 [N, C, H, W]; or what composes them, `Stacked`
     labels: np.ndarray = field(repr=False)  # int32 [N]; all 0 when there are no classes
     classes: tuple[str, ...]  # names by label; () when unlabelled
     source: str  # for people
     md5: dict[str, str]  # of the content, however it is stored: name without .gz -> md5
     found: Found | None = field(default=None, repr=False)  # of a folder of pictures: what is there
     has_test: bool | None = None  # whether there are test images apart; None: as its kind has
+    # Of pictures: path below the root without its ending; of a tile #row,column follows it.
+    names: tuple[str, ...] = field(default=(), repr=False)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -69,7 +71,9 @@ class Dataset:
 
     def take(self, rows: np.ndarray) -> "Dataset":
         """These rows alone, in this order."""
-        return replace(self, images=self.images[rows], labels=self.labels[rows])
+        names = tuple(self.names[row] for row in rows) if self.names else ()
+        images = self.images.take(rows, axis=0)
+        return replace(self, images=images, labels=self.labels[rows], names=names)
 
 
 def read_bytes(path: Path) -> bytes:

@@ -36,7 +36,8 @@ class Look:
         height, width: pixels.
         channels: 1 (grey) or 3 (colour).
         fit: 'crop': the largest centred part of that shape; 'pad': the whole picture on the
-            background; 'stretch': the whole picture, distorted.
+            background; 'stretch': the whole picture, distorted; 'tiles': all of the parts of that
+            size side by side, not scaled, from a grid in the middle.
         background: red, green, blue of what is transparent or beside the picture.
     """
 
@@ -91,6 +92,7 @@ class Facts:
         transparent: whether some of it shows the background.
         plain: whether it is of one colour throughout.
         values: of a picture of more than 8 bits, else None.
+        grid: rows and columns of its tiles; either may be 0.
     """
 
     size: tuple[int, int]
@@ -99,12 +101,15 @@ class Facts:
     transparent: bool
     plain: bool
     values: Values | None
+    grid: tuple[int, int] = (1, 1)
 
 
 def decode(
     content: bytes, look: Look, *, name: str = "", span: tuple[float, float] | None = None
 ) -> tuple[np.ndarray, Facts]:
     """The first frame of a picture, turned upright: uint8 [C, H, W], and what it was.
+
+    With 'tiles', uint8 [K, C, H, W], row after row of the grid.
 
     Args:
         content: of the file.
@@ -137,11 +142,17 @@ def _decoded(
     if turn in TURNS:
         picture = picture.transpose(TURNS[turn])
     picture = picture.convert("L" if look.channels == 1 else "RGB")
-    picture = fitted(picture, look)
+    grid = (1, 1)
+    if look.fit == "tiles":
+        picture, grid = trimmed(picture, look)
+    else:
+        picture = fitted(picture, look)
     extrema = picture.getextrema()
     plain = all(low == high for low, high in (extrema if look.channels == 3 else (extrema,)))
+    facts = Facts(size, format, several, transparent, plain, values, grid)
+    if look.fit == "tiles":
+        return cut(np.asarray(picture), grid, look), facts
     pixels = np.asarray(picture).reshape(look.height, look.width, look.channels)
-    facts = Facts(size, format, several, transparent, plain, values)
     return pixels.transpose(2, 0, 1), facts
 
 
@@ -255,3 +266,24 @@ def fitted(picture: Image.Image, look: Look) -> Image.Image:
     place = tuple((most - side) // 2 for most, side in zip(size, inner, strict=True))
     ground.paste(picture.resize(inner, method), place)
     return ground
+
+
+def trimmed(picture: Image.Image, look: Look) -> tuple[Image.Image, tuple[int, int]]:
+    """The middle of a picture that whole tiles cover, and their rows and columns; a picture that
+    is too small as it is."""
+    rows, columns = picture.height // look.height, picture.width // look.width
+    if not rows * columns:
+        return picture, (rows, columns)
+    width, height = columns * look.width, rows * look.height
+    left, top = (picture.width - width) // 2, (picture.height - height) // 2
+    return picture.crop((left, top, left + width, top + height)), (rows, columns)
+
+
+def cut(pixels: np.ndarray, grid: tuple[int, int], look: Look) -> np.ndarray:
+    """uint8 [rows * H, columns * W(, C)] -> tiles uint8 [rows * columns, C, H, W]."""
+    shape = look.height, look.width, look.channels
+    rows, columns = grid
+    if not rows * columns:
+        return np.empty((0, shape[2], *shape[:2]), np.uint8)
+    parts = pixels.reshape(rows, shape[0], columns, shape[1], shape[2])
+    return parts.transpose(0, 2, 4, 1, 3).reshape(rows * columns, shape[2], *shape[:2])

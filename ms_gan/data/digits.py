@@ -6,6 +6,8 @@ from PIL import Image
 from ms_gan.data.dataset import Dataset, Size, data_error, fit, md5_of, resize
 from ms_gan.data.known import DIGITS
 
+NUM = 1797
+
 
 def embedded_digits() -> Dataset:
     """The 1,797 8x8 digits inside scikit-learn in the MNIST look: 20x20 in the middle of 28x28."""

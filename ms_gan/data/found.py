@@ -37,6 +37,7 @@ class Found:
         classes: name -> number of pictures, in the order of the labels; empty: no classes.
         left_out: why -> names of files and folders.
         remarks: what a person should know besides.
+        unit: what an image is, 'picture' or 'tile'.
     """
 
     sizes: str
@@ -44,6 +45,7 @@ class Found:
     classes: dict[str, int] = field(default_factory=dict)
     left_out: dict[str, list[str]] = field(default_factory=dict)
     remarks: Sequence[str] = ()
+    unit: str = "picture"
 
     def short(self) -> str:
         """One line: sizes, classes with counts, how much was left out and why."""
@@ -64,7 +66,7 @@ class Found:
             counts = (f"{name} {count:,}" for name, count in self.classes.items())
             return f"{len(self.classes)} classes: {', '.join(counts)}"
         counts, names = self.classes.values(), list(self.classes)
-        least, most = min(counts), number(max(counts), "picture")
+        least, most = min(counts), number(max(counts), self.unit)
         return (
             f"{len(names):,} classes of {f'{least:,} to ' if least < max(counts) else ''}{most}: "
             f"{', '.join(names[: FEW // 2])} … {names[-1]}"
@@ -77,7 +79,7 @@ class Found:
             yield f"stored: {self.sizes}; {', '.join(formats)}"
         yield f"classes: {len(self.classes):,}" if self.classes else "classes: none"
         for label, (name, count) in enumerate(self.classes.items()):
-            yield f"  {label}  {name}: {number(count, 'picture')}"
+            yield f"  {label}  {name}: {number(count, self.unit)}"
         if self.left_out:
             yield f"left out: {sum(map(len, self.left_out.values())):,}"
         for why, names in self.left_out.items():

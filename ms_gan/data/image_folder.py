@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
+import os
 import warnings
 from collections import Counter
 from collections.abc import Sequence
@@ -13,7 +15,7 @@ import numpy as np
 from PIL import ImageColor
 
 from ms_gan.data import cache, finding, reading
-from ms_gan.data.classes import NoTraining, arrange
+from ms_gan.data.classes import Arrangement, NoTraining, arrange
 from ms_gan.data.dataset import (
     DataError,
     Dataset,
@@ -25,7 +27,8 @@ from ms_gan.data.dataset import (
 )
 from ms_gan.data.decoding import Look, decode
 from ms_gan.data.download import Say
-from ms_gan.data.found import Found, by_reason, listed, shown
+from ms_gan.data.found import NAMED, Found, by_reason, listed, number, shown
+from ms_gan.data.reading import Reading
 
 SPOKEN = 10  # broken files that one line names
 Colour = int | str | tuple[int, int, int]
@@ -36,7 +39,7 @@ def load(
     root: str | None = None,
     size: Size | None = None,
     channels: int | None = None,
-    fit: Literal["crop", "pad", "stretch"] = "crop",
+    fit: Literal["crop", "pad", "stretch", "tiles"] = "crop",
     background: Colour | None = None,
     broken: Literal["stop", "skip"] = "stop",
     split: str = "train",
@@ -50,7 +53,8 @@ def load(
         size: height and width in pixels, a number or [height, width]; null: 64.
         channels: 1 (grey) or 3 (colour); null: 3.
         fit: 'crop': the largest centred part of that shape; 'pad': the whole picture on the
-            background; 'stretch': the whole picture, distorted.
+            background; 'stretch': the whole picture, distorted; 'tiles': cut into as many parts of
+            that size as fit, not scaled.
         background: behind what is transparent and beside what is padded: a grey value 0 to 255,
             [red, green, blue] or a name such as white; null: 0, black.
         broken: 'stop' at pictures that cannot be read, all of which are named; 'skip' them.
@@ -74,6 +78,8 @@ def load(
         dataset, unread = read(folder, found, look, split, labelled, say)
     if labelled and not dataset.classes:
         raise without_classes(folder, dataset.found.remarks)
+    if not len(dataset) and dataset.found.formats:
+        raise too_small(folder, dataset, look)
     if (unlisted or unread) and broken == "stop":
         raise stopped(folder, [*unlisted, *unread], len(dataset))
     if not held and len(dataset):
@@ -111,22 +117,52 @@ def read(
             raise data_error(shown(folder), wrong, wanted, remedy) from None
         if labelled and not order.classes:
             raise without_classes(folder, order.remarks)
-        result = reading.read(folder, order.pictures, look, say)
-    labels = np.array([order.labels[row] for row in result.rows], np.int32)
-    names = tuple(shown(name) for name in order.classes)
+        result = reading.read(
+            lambda parts: folder.joinpath(*parts).read_bytes(), order.pictures, look, say
+        )
+    return made(order, result, look, others), result.broken
+
+
+def made(
+    order: Arrangement, result: Reading, look: Look, others: Sequence[tuple[str, str]]
+) -> Dataset:
+    """The data set of what was arranged and read; `others`: what is no picture, and why."""
+    is_tiled = look.fit == "tiles"
+    counts = [fact.grid[0] * fact.grid[1] for fact in result.facts]
+    labels = np.repeat([order.labels[row] for row in result.rows], counts).astype(np.int32)
+    classes = tuple(shown(name) for name in order.classes)
     md5 = {"pictures": result.md5}
     if order.reordered:  # the same pictures with other labels are other data
         md5["classes"] = "in the order of their numbers"
-    counts = np.bincount(labels, minlength=len(names))
+    left_out, remarks, names = [*others, *order.left_out], [*order.remarks, *result.remarks], []
+    small = f"smaller than a tile of {look.width}x{look.height}"
+    for row, fact in zip(result.rows, result.facts, strict=True):
+        parts = order.pictures[row]
+        name = "/".join((*parts[:-1], os.path.splitext(parts[-1])[0]))
+        places = itertools.product(*map(range, fact.grid))
+        names += [f"{name}#{i},{j}" for i, j in places] if is_tiled else [name]
+        if not fact.grid[0] * fact.grid[1]:
+            left_out.append((finding.named(parts), small))
+    if is_tiled:
+        too_small = [name for name, why in left_out if why == small]
+        whole = number(len(result.facts) - len(too_small), "picture")
+        line = f"{number(sum(counts), 'tile')} of {look.width}x{look.height} from {whole}"
+        if too_small:
+            line += f"; left out, since they are smaller: {listed(too_small, NAMED)}"
+        remarks.append(line)
+    in_classes = np.bincount(labels, minlength=len(classes)).tolist()
     report = Found(
         result.sizes if result.facts else "none of which can be read",
         dict(Counter(fact.format for fact in result.facts)),
-        dict(zip(names, counts.tolist(), strict=True)) if names else {},
-        by_reason([*others, *order.left_out]),
-        [*order.remarks, *result.remarks],
+        dict(zip(classes, in_classes, strict=True)) if classes else {},
+        by_reason(left_out),
+        remarks,
+        "tile" if is_tiled else "picture",
     )
-    dataset = Dataset("image_folder", result.images, labels, names, "", md5, report, order.has_test)
-    return dataset, result.broken
+    return Dataset(
+        "image_folder", result.images, labels, classes, "", md5, report, order.has_test,
+        tuple(names),
+    )  # fmt: skip
 
 
 def completed(
@@ -145,7 +181,15 @@ def completed(
     if unread:
         names = listed([f"{name} ({why})" for name, why in unread], SPOKEN)
         say(f"data: left out as they cannot be read: {names}")
-    return dataclasses.replace(dataset, source=f"pictures in {shown(folder)}", found=report)
+    what = "pictures" if report.unit == "picture" else "tiles of pictures"
+    return dataclasses.replace(dataset, source=f"{what} in {shown(folder)}", found=report)
+
+
+def too_small(folder: Path, dataset: Dataset, look: Look) -> DataError:
+    """What is said of a folder without a picture of which a tile can be cut."""
+    wrong = f"every picture is smaller than a tile ({dataset.found.sizes})"
+    wanted = f"pictures of {look.width}x{look.height} pixels or more"
+    return data_error(shown(folder), wrong, wanted, "choose a smaller data.size")
 
 
 def without_classes(folder: Path, remarks: Sequence[str]) -> DataError:

@@ -12,9 +12,10 @@ class IdxSet:
 
     classes: tuple[str, ...]
     folders: tuple[str, ...]  # its folder's name in lower case, letters and digits only
-    mirrors: tuple[str, ...]  # each ends with a slash
+    mirrors: tuple[str, ...] = ()  # each ends with a slash; none: it is not downloaded
     md5: dict[str, str] = field(default_factory=dict)  # of the files as the mirrors serve them
     unnamed: bool = False  # files in a folder that bears no data set's name are taken for this one
+    origin: str = ""  # where to get it, if it is not downloaded
 
 
 IDX_SETS = {
@@ -60,6 +61,11 @@ IDX_SETS = {
             "t10k-images-idx3-ubyte.gz": "5c965bf0a639b31b8f53240b1b52f4d7",
             "t10k-labels-idx1-ubyte.gz": "7320c461ea6c1c855c0b718fb2a4b134",
         },
+    ),
+    "usps": IdxSet(
+        classes=DIGITS,
+        folders=("usps", "uspsdata", "uspsdigits"),
+        origin="Hull 1994, 7,291 + 2,007 digits of 16x16, as IDX files",
     ),
 }
 

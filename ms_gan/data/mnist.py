@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
-from ms_gan.data.dataset import Dataset, Size, check_fit, data_error, fit
+import numpy as np
+
+from ms_gan.data.dataset import DataError, Dataset, Size, check_fit, data_error, fit, sides
 from ms_gan.data.download import DownloadError, Progress, Say, download
 from ms_gan.data.idx import read_pair
-from ms_gan.data.known import DIGITS, IDX_SETS, expected_files
+from ms_gan.data.known import DIGITS, IDX_SETS, expected_files, file_names
 from ms_gan.data.search import find_files, home_folder
 
 
@@ -19,6 +23,14 @@ class NotToBeHad(DownloadError):
         self.remedy, self.error = remedy, error
 
 
+def not_here(name: str, split: str, home: Path) -> DataError:
+    """What is said of files that nobody can download."""
+    origin = f" ({IDX_SETS[name].origin})"
+    wrong = f"no {name} files, and they are not downloaded{origin}"
+    remedy = f"put {file_names(split)[0]}.gz and the others into it or set MS_GAN_DATA"
+    return data_error(home / name, wrong, expected_files(split), remedy)
+
+
 def loader(name: str) -> Callable[..., Dataset]:
     """The function that loads a row of `IDX_SETS`."""
 
@@ -27,6 +39,7 @@ def loader(name: str) -> Callable[..., Dataset]:
         root: str | None = None,
         size: Size | None = None,
         channels: int | None = None,
+        margin: int = 0,
         split: str = "train",
         say: Say | None = None,
         progress: Progress | None = None,
@@ -35,15 +48,19 @@ def loader(name: str) -> Callable[..., Dataset]:
 
         Args:
             root: folder that must hold the files; nothing is downloaded. null: the folder in the
-                environment variable MS_GAN_DATA, or else ./data, then the user's cache folder;
-                downloaded when they are not there.
-            size: height and width in pixels, a number or [height, width]; null: 28.
+                environment variable MS_GAN_DATA, or else ./data, then the user's cache folder,
+                then /usr/share/datasets; when they are not there, they are downloaded (not usps).
+            size: height and width in pixels, a number or [height, width]; null: 28 (usps: 16).
             channels: 1 (grey) or 3 (the same three times); null: 1.
+            margin: black pixels at each side, within the size: MNIST's digits have 4 of 28.
         """
         check_fit(name, size, channels)
+        check_margin(name, size, margin)
         home = home_folder(root)
         try:
             files = find_files(name, split, root, home)
+            if files is None and not IDX_SETS[name].mirrors:
+                raise not_here(name, split, home)
             files = files or download(name, split, home, say, progress)
         except DownloadError as error:
             folder = home / name
@@ -52,6 +69,24 @@ def loader(name: str) -> Callable[..., Dataset]:
             instead = ", or use the embedded 'digits'" if IDX_SETS[name].classes == DIGITS else ""
             final = data_error(folder, wrong, expected_files(split), f"{remedy}{instead}")
             raise NotToBeHad(wrong, remedy, final) from None
-        return fit(read_pair(name, split, *files), size, channels)
+        return framed(read_pair(name, split, *files), size, channels, margin)
 
     return load
+
+
+def check_margin(name: str, size: Size | None, margin: int) -> None:
+    """DataError for a margin that leaves nothing of an image."""
+    if margin < 0 or (margin and (size is None or 2 * margin >= min(sides(size)))):
+        wanted = "0, or with a data.size less than half of it"
+        raise data_error(name, f"margin {margin}", wanted, "change it")
+
+
+def framed(dataset: Dataset, size: Size | None, channels: int | None, margin: int) -> Dataset:
+    """Images of the size and the channels asked for, black at each side."""
+    if margin:
+        size = tuple(side - 2 * margin for side in sides(size))
+    dataset = fit(dataset, size, channels)
+    if margin:
+        around = [(0, 0), (0, 0), (margin, margin), (margin, margin)]
+        dataset = replace(dataset, images=np.pad(dataset.images, around))
+    return dataset

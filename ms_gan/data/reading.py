@@ -5,10 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -28,8 +27,8 @@ class Reading:
     """What was read.
 
     Args:
-        images: uint8 [N, C, H, W], the whole pictures.
-        facts: of each of them.
+        images: uint8 [N, C, H, W], the whole pictures, or their tiles.
+        facts: of each of the whole pictures.
         rows: which of the names they are.
         broken: names of the others, and why.
         md5: of names and contents of the whole pictures.
@@ -51,45 +50,63 @@ class Reading:
         return f"{' to '.join(ends)} pixels"
 
 
-def read(root: Path, names: Sequence[Parts], look: Look, say: Say) -> Reading:
+Content = Callable[[Parts], bytes]  # of a file; OSError where it cannot be read
+
+
+def read(content_of: Content, names: Sequence[Parts], look: Look, say: Say) -> Reading:
     """Decode pictures, in their order; those that cannot be read are named."""
-    images, facts, rows, broken = room(names, look), [], [], []
+    is_tiled = look.fit == "tiles"  # nobody knows how many there will be
+    images, facts, rows, broken = [] if is_tiled else room(len(names), look), [], [], []
     digest = hashlib.md5(usedforsecurity=False)
     progress = Progress(len(names), say)
-    for index, (content, result) in enumerate(decoded(root, names, look)):
+    for index, (content, result) in enumerate(decoded(content_of, names, look)):
         if isinstance(result, str):
             broken.append((named(names[index]), result))
             continue
-        images[len(rows)], fact = result
+        pixels, fact = result
+        if is_tiled:
+            images.append(pixels)
+        else:
+            images[len(rows)] = pixels
         digest.update(os.fsencode("/".join(names[index])) + b"\0" + content)
         facts.append(fact)
         rows.append(index)
         progress.show(index + 1)
-    images = images[: len(rows)]
-    remarks = share_values(root, [names[row] for row in rows], images, facts, look)
+    images = together(images, look) if is_tiled else images[: len(rows)]
+    remarks = share_values(content_of, [names[row] for row in rows], images, facts, look)
     remarks += looked_at(images, facts, look)
     return Reading(images, facts, rows, broken, digest.hexdigest(), remarks)
 
 
-def room(names: Sequence[Parts], look: Look) -> np.ndarray:
-    """uint8 [N, C, H, W] for all of them."""
-    shape = (len(names), look.channels, look.height, look.width)
+def room(num: int, look: Look) -> np.ndarray:
+    """uint8 [num, C, H, W]"""
+    shape = (num, look.channels, look.height, look.width)
     try:
         return np.empty(shape, np.uint8)
     except (MemoryError, ValueError):
         gigabytes = float(np.prod(shape, dtype=object)) / 1e9
-        wrong = f"{len(names):,} pictures of {look.height}x{look.width} take {gigabytes:,.1f} GB"
+        wrong = f"{num:,} pictures of {look.height}x{look.width} take {gigabytes:,.1f} GB"
         raise data_error("image_folder", wrong, "less", "choose a smaller data.size") from None
 
 
+def together(tiles: list[np.ndarray], look: Look) -> np.ndarray:
+    """The tiles of all pictures as one array; the list is emptied on the way."""
+    images, start = room(sum(map(len, tiles)), look), 0
+    for i, some in enumerate(tiles):
+        images[start : start + len(some)] = some
+        start += len(some)
+        tiles[i] = None
+    return images
+
+
 def decoded(
-    root: Path, names: Sequence[Parts], look: Look
+    content_of: Content, names: Sequence[Parts], look: Look
 ) -> Iterator[tuple[bytes, tuple[np.ndarray, Facts] | str]]:
     """The content of each file, and its picture with the facts, or why it cannot be read."""
 
     def one(parts: Parts) -> tuple[bytes, tuple[np.ndarray, Facts] | str]:
         try:
-            content = root.joinpath(*parts).read_bytes()
+            content = content_of(parts)
             return content, decode(content, look, name=parts[-1])
         except OSError as error:
             return b"", error.strerror or str(error)
@@ -121,7 +138,11 @@ class Progress:
 
 
 def share_values(
-    root: Path, names: Sequence[Parts], images: np.ndarray, facts: Sequence[Facts], look: Look
+    content_of: Content,
+    names: Sequence[Parts],
+    images: np.ndarray,
+    facts: Sequence[Facts],
+    look: Look,
 ) -> list[str]:
     """Let all pictures of more than 8 bits share one span of values, and say which.
 
@@ -131,11 +152,12 @@ def share_values(
     deep = [(row, fact.values) for row, fact in enumerate(facts) if fact.values]
     for _, values in deep:
         common[values.kind] = values.join(common.get(values.kind))
+    ends = np.cumsum([fact.grid[0] * fact.grid[1] for fact in facts])
     for row, values in deep:
         span = common[values.kind].span
         if values.span != span:
-            content = root.joinpath(*names[row]).read_bytes()
-            images[row], _ = decode(content, look, name=names[row][-1], span=span)
+            pixels, fact = decode(content_of(names[row]), look, name=names[row][-1], span=span)
+            images[ends[row] - fact.grid[0] * fact.grid[1] : ends[row]] = pixels
     return [
         f"{number(sum(values.kind == kind for _, values in deep), 'picture')} of more than 8 bits, "
         f"{kind} from {all_.low:g} to {all_.high:g}: {all_.span[0]:g} becomes black, "

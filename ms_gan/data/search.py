@@ -9,6 +9,8 @@ from ms_gan.data.dataset import data_error, existing_folder
 from ms_gan.data.known import IDX_SETS, STEMS, expected_files
 from ms_gan.system.files import cache_folder
 
+SYSTEM = Path("/usr/share/datasets")  # of Debian's packages, such as dataset-fashion-mnist
+
 
 def find_idx(
     root: str | os.PathLike, split: str, *, name: str = "mnist", unnamed: bool = True
@@ -84,13 +86,16 @@ def find_files(
             other = _owner(home) if _owner(home) != name else None
             named = f", it is named after {other}" if other else ""
             wanted = f"{expected_files(split)} in it or in {split}/, raw/, {name}/ below it"
-            remedy = "correct the root, or leave it out to download"
+            instead = "download" if IDX_SETS[name].mirrors else "look in the usual folders"
+            remedy = f"correct the root, or leave it out to {instead}"
             raise data_error(home, f"no {name} files of split '{split}'{named}", wanted, remedy)
         return files
     folders = [home] if os.environ.get("MS_GAN_DATA") else [Path("data"), home]
     # Files in a folder without a name are taken for MNIST, never for another set: the wrong
     # pictures in silence are worse than a download.
+    unnamed = IDX_SETS[name].unnamed
     found = (
-        find_idx(folder, split, name=name, unnamed=IDX_SETS[name].unnamed) for folder in folders
+        find_idx(folder, split, name=name, unnamed=unnamed and folder != SYSTEM)
+        for folder in (*folders, SYSTEM)
     )
     return next(filter(None, found), None)

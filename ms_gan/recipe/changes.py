@@ -20,7 +20,9 @@ MAY_CHANGE = (
     "train.same_latents",
 )  # fmt: skip
 # What is given anew with every command and is no change of the recipe.
-AS_BEFORE = ("train.steps", "train.epochs", "every.", "runtime.", "data.root")
+AS_BEFORE = (
+    "train.steps", "train.epochs", "every.", "runtime.", "data.root", "data.pair.root",
+)  # fmt: skip
 
 
 def changed(

@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 
-from ms_gan.recipe.schema import Config, ConfigError, Part, Ramp
+from ms_gan.recipe.schema import Config, ConfigError, Data, Part, Ramp
 
 PACKAGE = Path(__file__).resolve().parent.parent
 # pyproject.toml puts the recipes into the package when it is installed
@@ -217,12 +217,20 @@ def _section(cls: type, tree: Any, path: str) -> Any:
             close = difflib.get_close_matches(str(key), hints, n=1)
             hint = f"did you mean '{close[0]}'?" if close else f"known: {', '.join(hints)}"
             raise ConfigError(f"{where}: unknown key; {hint}")
+        if where == "data.pair":
+            value = _like(value, tree.get("name", Data.name))
         values[key] = _value(hints[key], value, where)
     missing = [f.name for f in dataclasses.fields(cls) if f.name not in values and _required(f)]
     if missing:
         where = f"{path}.{missing[0]}" if path else missing[0]
         raise ConfigError(f"{where}: missing; expected in every {path or 'recipe'}")
     return cls(**values)
+
+
+def _like(pair: Any, name: Any) -> Any:
+    """What a data set is paired with; another one of its kind, if no name says otherwise."""
+    section = _yaml(pair)
+    return {"name": name, **section} if isinstance(section, dict) else pair
 
 
 def _is_null(value: Any) -> bool:

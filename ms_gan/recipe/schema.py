@@ -62,7 +62,11 @@ class Data:
         batch_size: images per discriminator update.
         sampling: 'shuffle': epochs without replacement; 'random': with replacement.
         flip: mirror every image, left and right, half of the times that it is drawn.
-        fallback: 'digits': used when mnist cannot be downloaded.
+        fallback: 'digits': used when mnist, or for stacked_mnist, cannot be downloaded.
+        pair: a second data set, whose images are further channels of the first one's; its options
+            are those of the first where it does not give them, but for the folder; none unless it
+            is given.
+        match: 'names': pictures of the same name lie together; 'none': any with any.
     """
 
     name: str = "mnist"
@@ -70,10 +74,18 @@ class Data:
     sampling: str = "shuffle"
     flip: bool = False
     fallback: str | None = None
+    pair: Part | None = None
+    match: str = "none"
     options: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self):
         at_least("data.batch_size", self.batch_size, 2)
+        one_of("data.match", self.match, ("none", "names"))
+        if self.match != "none" and self.pair is None:
+            raise ConfigError(
+                f"data.match: {self.match}, but there is no second data set; expected data.pair, "
+                "such as data.pair.root=FOLDER; or set data.match=none"
+            )
         one_of("data.sampling", self.sampling, ("shuffle", "random"))
         one_of("data.fallback", self.fallback, (None, "digits"))
 
@@ -112,6 +124,7 @@ class Train:
         same_latents: G is updated with the latents of the last D update.
         ema_decay: moving average of the generator, such as 0.999; 0: none.
         pack: images that the discriminator judges at once (PacGAN).
+        history: earlier generated images that the discriminator may see again; 0: none.
     """
 
     steps: int | None = None
@@ -120,6 +133,7 @@ class Train:
     same_latents: bool = True
     ema_decay: float = 0.0
     pack: int = 1
+    history: int = 0
 
     def __post_init__(self):
         if (self.steps is None) == (self.epochs is None):
@@ -129,6 +143,7 @@ class Train:
                 at_least(f"train.{name}", getattr(self, name), 1)
         at_least("train.d_steps", self.d_steps, 1)
         at_least("train.pack", self.pack, 1)
+        at_least("train.history", self.history, 0)
         if not 0 <= self.ema_decay < 1:
             raise ConfigError(f"train.ema_decay: expected 0 <= x < 1, got {self.ema_decay}")
 
@@ -231,6 +246,16 @@ class Config:
             raise ConfigError(
                 f"train.pack: {self.train.pack} does not divide data.batch_size, "
                 f"{self.data.batch_size}; change one of them"
+            )
+        if self.data.pair is not None and self.train.pack > 1:
+            raise ConfigError(
+                f"train.pack: {self.train.pack}, but images of two sets are paired already; "
+                "expected 1; leave it out"
+            )
+        if 0 < self.train.history < self.data.batch_size:
+            raise ConfigError(
+                f"train.history: expected 0 or at least data.batch_size, {self.data.batch_size}, "
+                f"got {self.train.history}"
             )
         if self.seed >= 2**32:
             raise ConfigError(f"seed: expected less than 2**32, got {self.seed}")

@@ -90,7 +90,10 @@ class RunDir:
         changed = reader.differences(
             started,
             config,
-            ignore=("train.steps", "train.epochs", "every.", "runtime.", "data.root"),
+            ignore=(
+                *("train.steps", "train.epochs", "every.", "runtime."),
+                *("data.root", "data.pair.root"),
+            ),
         )
         if changed:
             on = all(may_change(difference.partition(":")[0]) for difference in changed)

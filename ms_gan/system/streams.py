@@ -24,6 +24,7 @@ class Stream(Enum):
     ORDER = ("order", 1)  # of the images of an epoch
     TRAINING = ("training", 2)  # latents and other numbers of a step
     SHIFT = ("shift", 3)  # of images that a classifier learns
+    GIVEN = ("given", 6)  # where the holes are of images that a trained generator fills
     FLIP = ("flip", 9)  # which images of a batch are mirrored
     DRAW = ("draw", 7)  # images of a batch, with replacement (until 0.1: TRAINING's number)
     PATCHES = ("patches", 10)  # places and directions in which two sets of images are compared
@@ -33,10 +34,13 @@ class Stream(Enum):
 
 
 class Choice(Enum):
-    """The streams that follow no seed: they choose the same images for everybody."""
+    """The streams that follow no seed: they choose the same for everybody."""
 
     SPLIT = 4  # images that are held out where a data set has no test split
     FLOOR = 5  # images that are measured in place of samples
+    PAIR = 11  # which images of two sets lie together, where any may with any
+    STACK = 12  # which digits are the channels of an image of Stacked MNIST
+    STROKES = 13  # the masks that a brush draws
 
 
 def rng(stream: Stream, seed: int, counter: int = 0) -> np.random.Generator:
@@ -46,6 +50,11 @@ def rng(stream: Stream, seed: int, counter: int = 0) -> np.random.Generator:
     be `[s, 1, 0]`.
     """
     return np.random.default_rng([seed, stream.number, counter])
+
+
+def fixed(choice: Choice) -> np.random.Generator:
+    """Random numbers that are always the same ones."""
+    return np.random.default_rng([choice.value, 0, 0])
 
 
 def chosen(choice: Choice, total: int, num: int = 0) -> np.ndarray:
