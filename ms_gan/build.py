@@ -11,7 +11,7 @@ from mindspore import nn
 
 from ms_gan.models import MODELS, Family
 from ms_gan.objectives.augmentations import AUGMENTATIONS
-from ms_gan.objectives.inputs import INPUTS
+from ms_gan.objectives.inputs import INPUTS, Input
 from ms_gan.objectives.judge import Judge
 from ms_gan.objectives.losses import LOSSES
 from ms_gan.objectives.numbers import Numbers
@@ -21,11 +21,13 @@ from ms_gan.recipe import reader
 from ms_gan.recipe.registry import Registry, options_of
 from ms_gan.recipe.schema import Config, ConfigError, Part, Ramp
 from ms_gan.runs import checkpoint
-from ms_gan.runs.sampling import Sampler
+from ms_gan.runs.sampling import Ready, Sampler
+from ms_gan.runs.translating import Translator
 from ms_gan.runs.weights import Weights
 from ms_gan.system.runtime import set_layers, set_seed
 from ms_gan.training import cells
 from ms_gan.training.feed import Rows
+from ms_gan.training.history import History
 from ms_gan.training.optimizers import OPTIMIZERS
 from ms_gan.training.schedules import RampSchedule, Weight
 from ms_gan.training.state import TrainState
@@ -45,7 +47,7 @@ def checked(config: Config) -> Config:
     Raises:
         ConfigError: an unknown name or option, or a value of another type.
     """
-    shape = ("image_shape", "num_classes")
+    shape = ("image_shape", "input_shape", "num_classes")
     augment, regularizer = config.augment, config.regularizer
     return dataclasses.replace(
         config,
@@ -61,9 +63,37 @@ def checked(config: Config) -> Config:
 def build_net(config: Config, role: str, image_shape: Sequence[int], num_classes: int) -> nn.Cell:
     """The 'generator' or the 'discriminator' of a recipe."""
     family = MODELS[config.model.name]
-    shape = {"image_shape": tuple(image_shape), "num_classes": num_classes}
+    shape = {
+        "image_shape": tuple(image_shape),
+        "num_classes": num_classes,
+        "input_shape": build_input(config, image_shape).shape,
+    }
     MODELS.check(config.model, MODELS.accepted(config.model.name), shape)
     return MODELS.call(config.model, getattr(family, role), **shape)
+
+
+def build_input(config: Config, image_shape: Sequence[int], latent_dim: int = 0) -> Input:
+    """What the generator of a recipe receives.
+
+    Args:
+        latent_dim: of the generator, for inputs that want to know it.
+
+    Raises:
+        ConfigError: the architecture receives something else.
+    """
+    wanted = getattr(MODELS[config.model.name].generator, "receives", "latents")
+    given = INPUT.build(config.input, image_shape=tuple(image_shape), latent_dim=latent_dim)
+    if kind_of(given, config) != wanted:
+        raise ConfigError(
+            f"input.name: '{config.model.name}' receives {wanted}, not {config.input.name}; use "
+            f"input={wanted}"
+        )
+    return given
+
+
+def kind_of(given: Input, config: Config) -> str:
+    """The name of an input; 'latents' where it gives vectors such as these."""
+    return "latents" if given.shape is None else config.input.name
 
 
 def build_training(
@@ -93,6 +123,7 @@ def build_training(
     optimizer_g = build_optimizer(config, "optimizer_g", generator, config.optimizer.lr_g)
     averaged = config.train.ema_decay > 0
 
+    given = build_input(config, image_shape, generator.latent_dim)
     numbers = Numbers()  # the regularizer's come first: see Feed.at
     of_regularizer = numbers.allot(announced(config.regularizer))
     judge = build_judge(config, gan.discriminator, image_shape, numbers)
@@ -101,14 +132,20 @@ def build_training(
     penalty, constraint = build_regularizer(config, judge, optimizer_d, of_regularizer)
     loss_g = cells.GeneratorWithLossCell(
         judge, loss, build_weight(loss_weight, optimizer_g),
-        build_terms(config, optimizer_g, numbers),
+        build_terms(config, given, optimizer_g, numbers),
     )  # fmt: skip
-    given = INPUT.build(config.input, generator.latent_dim)
     of_input = numbers.allot(given.numbers)
     train = config.train
+    if not given.latents and not train.same_latents:
+        raise ConfigError("train.same_latents: false is for latents; the generator receives images")
+    history, of_history = None, None
+    if train.history:
+        history = History(image_shape, train.history)
+        of_history = numbers.allot(history.numbers)
     rows = Rows(
         config.data.batch_size, train.d_steps, train.same_latents,
-        latents=given.latents, numbers=tuple(numbers.widths), labelled=generator.num_classes > 0,
+        latents=generator.latent_dim if given.latents else 0, numbers=tuple(numbers.widths),
+        labelled=generator.num_classes > 0,
     )  # fmt: skip
     update = cells.AdversarialStep(
         rows,
@@ -118,6 +155,8 @@ def build_training(
         cells.TrainGeneratorCell(generator, loss_g, optimizer_g),
         given=given,
         columns=of_input,
+        history=history,
+        of_history=of_history,
         average=cells.ExponentialMovingAverage(
             generator, average, train.ema_decay, optimizer_g.global_step
         )
@@ -131,13 +170,15 @@ def build_training(
         parameters += [p for p in optimizer.get_parameters() if p.name.startswith("optimizer_")]
     if averaged:
         parameters += list(average.get_parameters())
+    if history is not None:
+        parameters += list(history.get_parameters())
     return TrainState(
         step=0,
         update=update,
         rows=rows,
         parameters=parameters,
         generator=generator,
-        sampler=Sampler(
+        sampler=ready(
             average.average,
             tuple(image_shape),
             {
@@ -146,10 +187,20 @@ def build_training(
                 "image_shape": list(image_shape),
                 "num_classes": num_classes,
             },
+            given,
         ),
         averaged=averaged,
         terms=tuple(config.terms),
     )
+
+
+def ready(
+    net: nn.Cell, image_shape: tuple[int, int, int], meta: Mapping[str, Any], given: Input
+) -> Ready:
+    """A trained generator with all that is needed to use it."""
+    if given.shape is None:
+        return Sampler(net, image_shape, meta)
+    return Translator(net, image_shape, meta, given)
 
 
 def frozen(net: nn.Cell) -> nn.Cell:
@@ -200,11 +251,18 @@ def build_regularizer(
     return cells.Added(penalty, build_weight(weight, optimizer), columns), None
 
 
-def build_terms(config: Config, optimizer: nn.Optimizer, numbers: Numbers) -> list[cells.Added]:
+def build_terms(
+    config: Config, given: Input, optimizer: nn.Optimizer, numbers: Numbers
+) -> list[cells.Added]:
     """What is added to G's loss, in the order of the recipe."""
     terms = []
     for part in config.terms.values():
         part, weight = TERM.split(part)
+        kind = TERM[part.name]
+        if kind.input not in (None, kind_of(given, config)):
+            raise ConfigError(
+                f"terms.{part.name}: is for input={kind.input}; the input is {config.input.name}"
+            )
         term = TERM.build(part)
         terms.append(
             cells.Added(term, build_weight(weight, optimizer), numbers.allot(term.numbers))
@@ -293,14 +351,19 @@ def all_options(part: Part, role: str) -> dict[str, Any]:
     return {k: list(v) if isinstance(v, tuple) else v for k, v in options.items()}
 
 
-def load_sampler(path: str | Path, *, averaged: bool = True) -> Sampler:
-    """A generator that is ready to use, from one .ckpt file alone.
+def load_sampler(
+    path: str | Path, *, averaged: bool = True, size: tuple[int, int] | None = None
+) -> Ready:
+    """A generator that is ready to use, from one .ckpt file alone: a :class:`Sampler`, or a
+    :class:`Translator` where it receives pictures.
 
     Takes the generator.ckpt of a run, a training checkpoint, and the generators of MindSpore's two
     GAN tutorials (:mod:`ms_gan.runs.tutorials`).
 
     Args:
         averaged: of a training checkpoint that has one, take the moving average of the weights.
+        size: (H, W) of the pictures that it makes, for nets whose weights fit every size; None:
+            that of its training.
 
     Raises:
         CheckpointError: the file is none of these, or its recipe cannot be built.
@@ -315,7 +378,10 @@ def load_sampler(path: str | Path, *, averaged: bool = True) -> Sampler:
     if not any(name.startswith("generator.") for name in arrays):
         raise checkpoint.CheckpointError(f"{path}: holds no generator but a discriminator alone")
     try:
-        net = build_net(reader.from_dict(tree), "generator", shape, num_classes)
+        shape = tuple(shape) if size is None else (shape[0], *size)
+        config = reader.from_dict(tree)
+        net = build_net(config, "generator", shape, num_classes)
+        given = build_input(config, shape)
     except (ConfigError, TypeError) as error:  # a shape may be anything, too
         raise checkpoint.CheckpointError(
             f"{path}: its recipe cannot be built here ({error}); it may come from a newer version"
@@ -324,7 +390,7 @@ def load_sampler(path: str | Path, *, averaged: bool = True) -> Sampler:
     prefix = "average." if averaged else "generator."
     own = {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
     checkpoint.restore(frozen(net).get_parameters(), own, path)
-    return Sampler(net, tuple(shape), meta)
+    return ready(net, shape, meta, given)
 
 
 def summary(state: TrainState) -> str:

@@ -7,6 +7,7 @@ import mindspore as ms
 from mindspore import Parameter, Tensor, nn, ops
 
 from ms_gan import build
+from ms_gan.objectives.inputs import Input
 from ms_gan.objectives.penalties import Penalty
 from ms_gan.objectives.terms import TERMS, ModeSeeking, Term
 from ms_gan.recipe.registry import options_of
@@ -267,14 +268,14 @@ def test_every_part_gets_exactly_its_columns(rng, monkeypatch, d_steps):
 # --- another input ------------------------------------------------------------------------------
 
 
-class MaskedPixels(nn.Cell):
+class MaskedPixels(Input):
     """The first pixels of a real image, some of them taken out; there latents, if it is `noisy`."""
 
     numbers = LATENT
 
-    def __init__(self, latent_dim, *, noisy: bool = False):
-        super().__init__(auto_prefix=False)
-        self.width, self.latents = latent_dim, latent_dim if noisy else 0
+    def __init__(self, *, latent_dim, noisy: bool = False):
+        super().__init__()
+        self.width, self.latents = latent_dim, noisy
 
     def construct(self, real, z=None, numbers=None):
         kept = (numbers < 0.5).astype(ms.float32)

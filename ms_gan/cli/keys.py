@@ -63,7 +63,7 @@ def reference() -> str:
 
 
 # What the program gives to the constructors, which is no option of a recipe.
-GIVEN = ("image_shape", "num_classes", "lr")
+GIVEN = ("image_shape", "input_shape", "num_classes", "lr")
 
 
 def keys(section: str, cls: type) -> Iterator[tuple[str, str, str]]:

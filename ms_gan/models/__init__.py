@@ -6,7 +6,17 @@ from typing import NamedTuple
 
 from mindspore import nn
 
-from ms_gan.models import dcgan, dcgan28, deep_mlp_conv, gan, r3gan
+from ms_gan.models import (
+    cyclegan,
+    dcgan,
+    dcgan28,
+    deep_mlp_conv,
+    gan,
+    inpainting,
+    pix2pix,
+    r3gan,
+    srgan,
+)
 from ms_gan.recipe.registry import Options, Registry, options_of
 
 
@@ -33,5 +43,9 @@ MODELS = Models(
         "dcgan": Family(dcgan.Generator, dcgan.Discriminator),
         "dcgan28": Family(dcgan28.Generator, dcgan28.Discriminator),
         "r3gan": Family(r3gan.Generator, r3gan.Discriminator),
+        "srgan": Family(srgan.Generator, srgan.Discriminator),
+        "inpainting": Family(inpainting.Generator, inpainting.Discriminator),
+        "pix2pix": Family(pix2pix.Generator, pix2pix.Discriminator),
+        "cyclegan": Family(cyclegan.Generator, cyclegan.Discriminator),
     },
 )

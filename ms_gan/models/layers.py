@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from mindspore import nn, ops
-from mindspore.common.initializer import Normal
+from mindspore.common.initializer import HeNormal, Normal
 
 from ms_gan.system import runtime
 
@@ -150,6 +150,42 @@ def dcgan_conv_transpose(
 def dcgan_norm_and_relu(width: int, norm: str) -> list[nn.Cell]:
     """What follows a layer of the generator; `norm`: 'batch' or 'none'."""
     return [dcgan_batch_norm(width), nn.ReLU()] if norm == "batch" else [nn.ReLU()]
+
+
+# Layers of nets from picture to picture.
+
+
+class InstanceNorm(nn.Cell):
+    """Every channel of every image to mean 0 and variance 1, over its pixels; nothing is learned.
+
+    Ulyanov et al. 2016, arXiv:1607.08022. nn.InstanceNorm2d does not run on CPU; this is built from
+    means, so it has derivatives of any order on every device, and training and inference agree.
+
+    Inputs and outputs: float32 [N, C, H, W].
+    """
+
+    def construct(self, x):
+        n, c, h, w = x.shape
+        flat = x.reshape((n * c, h * w))
+        mean_of_pixels = ops.ones((h * w, 1), x.dtype) / (h * w)  # a mean as a matrix product
+        centred = flat - ops.matmul(flat, mean_of_pixels)
+        variance = ops.matmul(centred * centred, mean_of_pixels)
+        return (centred * ops.rsqrt(variance + 1e-5)).reshape(x.shape)
+
+
+def conv(previous: int, width: int, kernel: int = 3, *, stride: int = 1, bias: bool = True):
+    """A convolution that keeps the size (divided by `stride`), zeros at the edge, weights of
+    N(0, 2 / inputs) (He et al. 2015, arXiv:1502.01852)."""
+    return nn.Conv2d(
+        previous, width, kernel, stride=stride, pad_mode="pad", padding=(kernel - 1) // 2,
+        has_bias=bias, weight_init=HeNormal(), bias_init="zeros",
+    )  # fmt: skip
+
+
+def upsample(channels: int, width: int) -> nn.Cell:
+    """Twice the height and width: a 3x3 convolution to four times the channels, whose values become
+    2x2 pixels (Shi et al. 2016, arXiv:1609.05158)."""
+    return nn.SequentialCell(conv(channels, 4 * width), nn.PixelShuffle(2))
 
 
 # What a constructor says about options that it cannot take: one line, which names the option.

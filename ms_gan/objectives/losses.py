@@ -22,8 +22,9 @@ class Loss:
     """One adversarial objective.
 
     Args:
-        discriminator: `(real_scores [N], fake_scores [N]) -> scalar`.
-        generator: `(real_scores [N] or None, fake_scores [N]) -> scalar`; `None` unless `pairs`.
+        discriminator: `(real_scores [N, ...], fake_scores [N, ...]) -> scalar`.
+        generator: `(real_scores [N, ...] or None, fake_scores [N, ...]) -> scalar`; `None` unless
+            `pairs`.
         pairs: the generator's loss reads the scores of real images too, and both batches must be
             of one size.
     """

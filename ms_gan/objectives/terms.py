@@ -1,12 +1,16 @@
 """What is added to the generator's loss beside the adversarial part, each times its weight.
 
 A term is a Cell `(real, fake, made_from, given, numbers) -> scalar` to be minimised by the
-generator.
+generator. One for which the generator has to run again says on what, in a method
+`again(real, fake)`, and gets what it made as a last argument; the gradient then reaches the weights
+through that pass too.
 """
 
 from __future__ import annotations
 
-from mindspore import nn
+from mindspore import nn, ops
+
+NORMS = ("l1", "l2", "charbonnier")
 
 
 class Term(nn.Cell):
@@ -15,6 +19,9 @@ class Term(nn.Cell):
     Attributes:
         weight: what a recipe's weight is unless it says another one, >= 0.
         numbers: how many random numbers of each image it wants.
+        runs_again: it has the method `again(real, fake)`, images [N, C, H, W] -> what the generator
+            runs on once more, and `construct` takes what that makes.
+        input: the only input with which it makes sense; None: any.
 
     Inputs (unused ones are ignored):
         real, fake: float32 [N, C, H, W].
@@ -26,6 +33,8 @@ class Term(nn.Cell):
 
     weight: float = 1.0
     numbers: int = 0
+    runs_again: bool = False
+    input: str | None = None
 
     def __init__(self):
         super().__init__(auto_prefix=False)
@@ -38,6 +47,8 @@ class ModeSeeking(Term):
     a and b are the two halves of a batch, where the paper makes second images of the same classes.
     """
 
+    input = "latents"
+
     def construct(self, real, fake, made_from, given=None, numbers=None):
         half = fake.shape[0] // 2
         images = (fake[:half] - fake[half : 2 * half]).abs().mean()
@@ -45,6 +56,93 @@ class ModeSeeking(Term):
         return 1.0 / (images / latents + 1e-5)
 
 
+class Pixel(Term):
+    """Distance of the made image from the true one, pixel by pixel.
+
+    Isola et al. 2017, arXiv:1611.07004, Eq. 3 (l1). charbonnier: sqrt(d^2 + 1e-6), as
+    super-resolution uses it (Lai et al. 2017, arXiv:1704.03915, Eq. 1).
+
+    Args:
+        norm: 'l1', 'l2' (mean of squares) or 'charbonnier'.
+    """
+
+    def __init__(self, *, norm: str = "l1"):
+        super().__init__()
+        if norm not in NORMS:
+            raise ValueError(f"norm: '{norm}' is not known; use {', '.join(NORMS)}")
+        self.norm = norm
+
+    def construct(self, real, fake, made_from, given=None, numbers=None):
+        return self.distance(fake - real).mean()
+
+    def distance(self, difference):
+        """float32 of any shape -> the same, >= 0."""
+        if self.norm == "l1":
+            return difference.abs()
+        if self.norm == "l2":
+            return difference * difference
+        return ops.sqrt(difference * difference + 1e-6)
+
+
+class Hole(Term):
+    """Mean absolute difference inside the hole (Yu et al. 2019, arXiv:1806.03589, section 3.4).
+
+    What is known is put back by the generator itself, so nothing outside counts.
+    """
+
+    input = "masked"
+
+    def construct(self, real, fake, made_from, given=None, numbers=None):
+        mask = made_from[:, -1:]  # [N, 1, H, W]
+        channels = real.shape[1]
+        return (mask * (fake - real).abs()).sum() / (channels * mask.sum() + 1e-6)
+
+
+class Cycle(Term):
+    """There and back again: |G(G(x)) - x| for pairs x of both domains.
+
+    Zhu et al. 2017, arXiv:1703.10593, Eq. 2. A pair is (a, b) and G gives (F(b), G(a)), so that G
+    of what it made is (F(G(a)), G(F(b))): both cycles at once. The mean over both domains is half
+    of the paper's sum.
+    """
+
+    weight = 10.0
+    runs_again = True
+    input = "both"
+
+    def again(self, real, fake):
+        return fake
+
+    def construct(self, real, fake, made_from, given=None, numbers=None, made_again=None):
+        return (made_again - real).abs().mean()
+
+
+class Identity(Term):
+    """What is of a domain already stays as it is: |G(b) - b| and |F(a) - a|, means.
+
+    Zhu et al. 2017, arXiv:1703.10593, section 5.2. It keeps colours, which the adversarial and the
+    cycle loss leave open.
+
+    Args:
+        generator: (pair [N, 2 C, H, W], labels) -> the same shape.
+    """
+
+    weight = 5.0
+    runs_again = True
+    input = "both"
+
+    def again(self, real, fake):
+        half = real.shape[1] // 2
+        return ops.concat((real[:, half:], real[:, :half]), axis=1)  # (b, a) -> (F(a), G(b))
+
+    def construct(self, real, fake, made_from, given=None, numbers=None, made_again=None):
+        return (made_again - real).abs().mean()
+
+
 TERMS: dict[str, type[Term]] = {
     "mode_seeking": ModeSeeking,
+    "pixel": Pixel,
+    "hole": Hole,
+    "cycle": Cycle,
+    "identity": Identity,
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -20,12 +20,15 @@ FIXED = 25  # samples in the pictures of a run: 5 x 5, as in the tutorial
 FIXED_PER_CLASS, FIXED_CLASSES = 8, 64  # of conditional nets: of each class, of so many at most
 
 
-@dataclass(frozen=True, eq=False)
-class Sampler:
-    """A generator with all that is needed to make images: the one place that decides which.
+class Images(Protocol):
+    """Real images: :class:`ms_gan.data.Dataset`."""
 
-    `generate`, `evaluate`, the evaluation while training and the pictures of a run all ask it, so
-    they speak of the same images.
+    images: np.ndarray  # uint8 [N, C, H, W]
+
+
+@dataclass(frozen=True, eq=False)
+class Ready:
+    """A generator that is ready to use.
 
     Args:
         net: the generator, in inference mode.
@@ -36,10 +39,6 @@ class Sampler:
     net: nn.Cell
     image_shape: tuple[int, int, int]
     meta: Mapping[str, Any]
-
-    @property
-    def latent_dim(self) -> int:
-        return self.net.latent_dim
 
     @property
     def num_classes(self) -> int:
@@ -53,6 +52,19 @@ class Sampler:
         if len(names) == self.num_classes:
             return names
         return tuple(str(label) for label in range(self.num_classes))
+
+
+class Sampler(Ready):
+    """A generator of latents with all that is needed to make images: the one place that decides
+    which.
+
+    `generate`, `evaluate`, the evaluation while training and the pictures of a run all ask it, so
+    they speak of the same images.
+    """
+
+    @property
+    def latent_dim(self) -> int:
+        return self.net.latent_dim
 
     def labels(self, num: int, label: int | None = None) -> np.ndarray | None:
         """int32 [num], each class as often as in its training data; None if unconditional.
@@ -102,10 +114,13 @@ class Sampler:
         z = interpolation(seed, self.latent_dim)
         return generate(self.net, z, None if labels is None else labels.repeat(FRAMES))
 
-    def gallery(self, seed: int) -> np.ndarray:
+    def gallery(self, seed: int, real: Images | None = None) -> np.ndarray:
         """The picture that shows training at work: always the same latents, some of each class.
 
         Of many classes, some that lie evenly among them.
+
+        Args:
+            real: not looked at.
         """
         num, labels = FIXED, None
         if self.num_classes:
@@ -168,10 +183,10 @@ def generate(
     generator.set_train(False)
     images = []
     for start in range(0, len(z), batch_size):
-        part = _fill(z[start : start + batch_size], batch_size)
+        part = fill(z[start : start + batch_size], batch_size)
         inputs = [Tensor(part)]
         if labels is not None:
-            inputs.append(Tensor(_fill(labels[start : start + batch_size], batch_size)))
+            inputs.append(Tensor(fill(labels[start : start + batch_size], batch_size)))
         images.append(generator(*inputs).asnumpy()[: len(z) - start])
     # MindSpore's tanh kernel leaves [-1, 1] by some 1e-5
     return np.clip(np.concatenate(images), -1.0, 1.0)
@@ -198,5 +213,6 @@ def interpolation(
     return np.array(walk, np.float32)
 
 
-def _fill(part: np.ndarray, size: int) -> np.ndarray:
+def fill(part: np.ndarray, size: int) -> np.ndarray:
+    """Rows of zeros at the end, until there are `size`."""
     return np.concatenate([part, np.zeros((size - len(part), *part.shape[1:]), part.dtype)])

@@ -203,6 +203,16 @@ def pairs(left: np.ndarray, right: np.ndarray, *, columns: int) -> np.ndarray:
     return grid(np.concatenate([left, right], axis=3), columns=columns, gap=8, tile=2 * TILE)
 
 
+def side_by_side(columns: Sequence[np.ndarray], *, across: int) -> np.ndarray:
+    """Each image [C, H, W] of the first column beside that of the others, `across` in a row.
+
+    Args:
+        columns: each [N, C, H, W], of the same shape.
+    """
+    rows = np.stack(columns, axis=1)
+    return grid(rows.reshape(-1, *rows.shape[2:]), columns=across * len(columns))
+
+
 def class_grid(images: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
     """A grid with a block for each class, whose rows are about as many as make it square.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import mindspore as ms
 from mindspore import nn, ops
 
-from ms_gan.objectives.inputs import Latents
+from ms_gan.objectives.inputs import Input, Latents
 from ms_gan.objectives.judge import join
 from ms_gan.objectives.losses import Loss
 from ms_gan.objectives.numbers import Columns
@@ -43,16 +43,16 @@ class Added(nn.Cell):
         weight: of the part.
         columns: of the part.
 
-    Inputs: (what the part gets before its numbers, as a tuple), numbers float32 [N, K] or None.
-    Outputs: the weighted value and the value alone, scalars.
+    Inputs: (what the part gets before its numbers, as a tuple), numbers float32 [N, K] or None, and
+    what it gets after them. Outputs: the weighted value and the value alone, scalars.
     """
 
     def __init__(self, part: nn.Cell, weight: Weight, columns: Columns):
         super().__init__(auto_prefix=False)
         self.part, self.weight, self.columns = part, weight, columns
 
-    def construct(self, inputs, numbers):
-        value = self.part(*inputs, self.columns(numbers))
+    def construct(self, inputs, numbers, *more):
+        value = self.part(*inputs, self.columns(numbers), *more)
         return self.weight(value), value
 
 
@@ -105,7 +105,7 @@ class GeneratorWithLossCell(nn.Cell):
         terms: what is added, each an :class:`Added`.
 
     Inputs: real, fake float32 [N, C, H, W]; made_from: what the generator received; given as the
-    discriminator's loss takes it.
+    discriminator's loss takes it; then what it made again, for each term that wants that.
     Outputs: loss scalar; its adversarial part and each term without their weights, as a tuple.
     """
 
@@ -123,13 +123,18 @@ class GeneratorWithLossCell(nn.Cell):
         self.weight = weight or Weight(1.0)
         self.terms = nn.CellList(list(terms), auto_prefix=False)
 
-    def construct(self, real, fake, made_from, given=None):
+    def construct(self, real, fake, made_from, given=None, *made_again):
         real_scores = self.judge(real, given) if self.pairs else None
         adversarial = self.loss(real_scores, self.judge(fake, given))
         loss, values = self.weight(adversarial), (adversarial,)
         numbers = None if given is None else given[1]
+        place = 0
         for term in self.terms:
-            weighted, value = term((real, fake, made_from, given), numbers)
+            more = ()
+            if term.part.runs_again:
+                more = (made_again[place],)
+                place += 1
+            weighted, value = term((real, fake, made_from, given), numbers, *more)
             loss, values = loss + weighted, (*values, value)
         return loss, values
 
@@ -166,6 +171,14 @@ class TrainDiscriminatorCell(nn.TrainOneStepCell):
         return loss, real_scores, fake_scores
 
 
+def added(left, right):
+    """Two tuples of gradients, added one by one."""
+    both = ()
+    for i in range(len(left)):
+        both += (left[i] + right[i],)
+    return both
+
+
 class TrainGeneratorCell(nn.TrainOneStepCell):
     """One update of the generator, in two halves so that its forward pass can be shared.
 
@@ -181,7 +194,11 @@ class TrainGeneratorCell(nn.TrainOneStepCell):
     def __init__(self, generator: nn.Cell, network: nn.Cell, optimizer: nn.Optimizer):
         super().__init__(network, optimizer)
         self.generator = generator
-        self.value_and_grad = ms.value_and_grad(network, 1, has_aux=True)  # of the images
+        again = [term.part for term in network.terms if term.part.runs_again]
+        self.again = nn.CellList(again, auto_prefix=False)
+        # Of the images, the new ones and those made again.
+        places = (1, *range(4, 4 + len(self.again))) if len(self.again) else 1
+        self.value_and_grad = ms.value_and_grad(network, places, has_aux=True)
 
     def forward(self, made_from, labels=None):
         """Images and the function that pulls their gradient back to the weights."""
@@ -194,10 +211,34 @@ class TrainGeneratorCell(nn.TrainOneStepCell):
 
         Returns the adversarial part of the loss, computed after the update, and the terms.
         """
-        (loss, values), images_grad = self.value_and_grad(real, fake, made_from, given)
-        grads = pull_back(images_grad)[1]
+        if not self.again:
+            (loss, values), images_grad = self.value_and_grad(real, fake, made_from, given)
+            grads = pull_back(images_grad)[1]
+        else:
+            values, grads = self.with_again(real, fake, made_from, pull_back, given)
         updated = self.optimizer(self.grad_reducer(grads))
         return (ops.depend(values[0], updated), *values[1:])
+
+    def with_again(self, real, fake, made_from, pull_back, given):
+        """The values and the weights' gradient where the generator also runs on other images."""
+        made, pull_backs, to_fakes = (), (), ()
+        for (
+            term
+        ) in self.again:  # two pulls: MindSpore knows the weights of the generator itself only
+            images, to_fake = ms.vjp(term.again, real, fake)
+            images, pull = ms.vjp(self.generator, images, weights=self.weights)
+            made, pull_backs = (*made, images), (*pull_backs, pull)
+            to_fakes = (*to_fakes, to_fake)
+        (loss, values), image_grads = self.value_and_grad(real, fake, made_from, given, *made)
+        of_fake, direct = image_grads[0], ()
+        for i in range(len(pull_backs)):
+            of_images, of_weights = pull_backs[i](image_grads[i + 1])
+            of_fake = of_fake + to_fakes[i](of_images[0])[1]
+            direct = (*direct, of_weights)
+        grads = pull_back(of_fake)[1]
+        for more in direct:
+            grads = added(grads, more)
+        return values, grads
 
     def construct(self, real, made_from, given=None):
         labels = None if given is None else given[0]
@@ -261,6 +302,8 @@ class AdversarialStep(nn.Cell):
         train_g: the generator's one-step cell.
         given: the input Cell (real, z, numbers) -> what G receives; None: the latents.
         columns: the input's columns of the random numbers.
+        history: a :class:`ms_gan.training.history.History` of what D sees, or None.
+        of_history: its columns.
         average: an :class:`ExponentialMovingAverage` or None.
         share_forward: keep the forward pass of shared latents. Without, the generator runs a second
             time on them: the same weights, more arithmetic, BatchNorm statistics that move twice.
@@ -281,8 +324,10 @@ class AdversarialStep(nn.Cell):
         train_d: TrainDiscriminatorCell,
         train_g: TrainGeneratorCell,
         *,
-        given: nn.Cell | None = None,
+        given: Input | None = None,
         columns: Columns | None = None,
+        history: nn.Cell | None = None,
+        of_history: Columns | None = None,
         average: nn.Cell | None = None,
         share_forward: bool = True,
     ):
@@ -290,8 +335,10 @@ class AdversarialStep(nn.Cell):
         self.rows = rows
         self.train_d = train_d
         self.train_g = train_g
-        self.given = given or Latents(rows.latents)
+        self.given = given or Latents()
         self.columns = columns or Columns(0, 0)
+        self.history = history
+        self.of_history = of_history or Columns(0, 0)
         self.average = average
         self.share_forward = share_forward
 
@@ -307,7 +354,7 @@ class AdversarialStep(nn.Cell):
             given = (self.part(labels, i), self.part(numbers, i))
             made_from = self.made_from(images, self.part(z, i), given)
             fake = self.train_g.generator(ops.depend(made_from, done), given[0])
-            done = self.train_d(images, ops.stop_gradient(fake), given)
+            done = self.train_d(images, self.seen(fake, given), given)
         if last > 0:
             real, labels = real[last * n :], self.part(labels, last)
             numbers = self.part(numbers, last)
@@ -318,7 +365,7 @@ class AdversarialStep(nn.Cell):
         if last > 0:
             made_from = ops.depend(made_from, done)
         fake, pull_back = self.train_g.forward(made_from, labels)
-        outputs = self.train_d(real, ops.stop_gradient(fake), given)
+        outputs = self.train_d(real, self.seen(fake, given), given)
         if same and self.share_forward:
             fake = ops.depend(fake, outputs)  # the G loss must see the new D
         else:
@@ -336,6 +383,13 @@ class AdversarialStep(nn.Cell):
         """Rows of the i-th update, or None where there are no values."""
         n = self.rows.batch
         return None if values is None else values[i * n : (i + 1) * n]
+
+    def seen(self, fake, given):
+        """The generated images that D is trained on."""
+        fake = ops.stop_gradient(fake)
+        if self.history is not None:
+            fake = self.history(fake, self.of_history(given[1]))
+        return fake
 
     def made_from(self, real, z, given):
         """What the generator receives."""
