@@ -23,7 +23,7 @@ from ms_gan.errors import UsageError, UserError
 from ms_gan.recipe import reader
 from ms_gan.recipe.changes import Change, changed, described, is_record, repeated
 from ms_gan.recipe.registry import Registry
-from ms_gan.recipe.schema import Config, Ramp
+from ms_gan.recipe.schema import Config, Data, Ramp
 from ms_gan.runs.progress import Progress
 from ms_gan.runs.run_dir import RunDir, RunError
 from ms_gan.system import output, provenance, runtime
@@ -233,25 +233,49 @@ def load_data(config: Config, run: RunDir, say: Say, download: Any) -> Dataset:
     begun = run.manifest.get("data", {})
     recorded = begun.get("name")
     name, fallback, options = config.data.name, config.data.fallback, config.data.options
+    given = {"match": config.data.match, "say": say, "progress": download}
     if recorded == name:
         fallback = None  # it goes on with what it was started on
-        if (folder := folder_of(begun.get("source"))) and options.get("root", "") is None:
+        there, folders = found_again(config.data, begun.get("source"))
+        if folders:
             with suppress(UserError):
-                root = {**options, "root": str(folder)}
-                dataset = data.load(name, say=say, progress=download, **root)
+                dataset = data.load(name, pair=there.pair, **given, **there.options)
                 if dataset.md5 == begun.get("md5"):
-                    say(f"data: in {folder}, where this run was started on them")
+                    where = " and ".join(map(str, folders))
+                    say(f"data: in {where}, where this run was started on them")
                     return dataset
-    if fallback and recorded == fallback and name != fallback:
-        say(f"data: this run was started on {fallback} and goes on with it")
-        known = data.DATA.accepted(fallback)
-        name, options = fallback, {k: v for k, v in options.items() if k in known}
-    return data.load(name, fallback=fallback, say=say, progress=download, **options)
+    other = data.stand_in(name, fallback)
+    if other is not None and recorded == other:
+        say(f"data: this run was started on {other} and goes on with it")
+        known = data.DATA.accepted(other)
+        name, options = other, {k: v for k, v in options.items() if k in known}
+    return data.load(name, fallback=fallback, pair=config.data.pair, **given, **options)
 
 
-def folder_of(source: Any) -> Path | None:
-    """The folder that the `source` of a data set names, which holds all splits, if it is there."""
-    text = str(source).partition(" in ")[2]
+def found_again(recipe: Data, source: Any) -> tuple[Data, list[Path]]:
+    """The section `data` of a recipe with the folders in which a run found its data, where the
+    recipe names none; and those folders."""
+    folders = []
+    for index, part in enumerate((recipe, recipe.pair)):
+        folder = folder_of(source, index)
+        if part is None or folder is None or part.options.get("root", "") is not None:
+            continue
+        folders.append(folder)
+        part = dataclasses.replace(part, options={**part.options, "root": str(folder)})
+        recipe = dataclasses.replace(recipe, pair=part) if index else part
+    return recipe, folders
+
+
+def folder_of(source: Any, index: int = 0) -> Path | None:
+    """The folder that the `source` of a data set names, which holds all splits, if it is there.
+
+    Args:
+        index: 1: that of the second set, where two are joined.
+    """
+    from ms_gan.data.pairs import JOINT
+
+    sources = str(source).split(JOINT)
+    text = sources[index].partition(" in ")[2] if index < len(sources) else ""
     folder = Path(text)
     if not text or not folder.is_dir():
         return None
@@ -315,9 +339,16 @@ class Session:
     @property
     def headline(self) -> Headline:
         """The one number that stands for the quality of this run: the one that its log holds; in a
-        new run a classifier's, where one fits the images, else that of their patches."""
+        new run a classifier's, where one fits the images, else that of their patches. Where the
+        generator receives pictures, that of its judge."""
+        from ms_gan.evaluation import modes
         from ms_gan.evaluation.evaluator import DISTANCE, SLICED
+        from ms_gan.evaluation.translation import JUDGES
 
+        if judge := JUDGES.get(self.config.input.name):
+            return judge.headline
+        if modes.shipped_for(self.dataset):
+            return modes.MODE_KL
         log = self.run.read_log()
         for headline in (DISTANCE, SLICED):
             if any(headline.key in row for row in log):
@@ -359,7 +390,7 @@ class Session:
                         run,
                         steps=self.steps,
                         every=config.every,
-                        gallery=lambda sampler: sampler.gallery(config.seed),
+                        gallery=lambda sampler: sampler.gallery(config.seed, self.dataset),
                         headline=self.headline,
                         show=progress.show,
                         quality=quality,
@@ -453,7 +484,7 @@ class Session:
     def quality(self, say: Say) -> Quality | None:
         """What evaluates while training, if the recipe asks for it, by this run's headline."""
         from ms_gan import data
-        from ms_gan.evaluation import monitor
+        from ms_gan.evaluation import modes, monitor, translation
 
         if self.config.every.evaluate == 0:
             return None
@@ -461,6 +492,12 @@ class Session:
         given = {"seed": self.config.seed, "rows": self.run.read_log(), "say": say}
         try:
             train, test = self.split(say)
+            if headline is modes.MODE_KL:
+                stacked = modes.shipped_for(dataset)
+                return monitor.ModeMonitor(stacked, train, **given)
+            if judge := translation.JUDGES.get(self.config.input.name):
+                judge = judge(self.sampler, train, test, seed=self.config.seed)
+                return monitor.PictureMonitor(judge, rows=given["rows"], say=say)
             if headline is monitor.PatchMonitor.headline:
                 return monitor.PatchMonitor(*data.halves(dataset, train, test), **given)
             return monitor.Monitor(self.classifier, train, test, **given)
@@ -472,12 +509,19 @@ class Session:
         """Training and test images; those of a split of its own from the same folder first."""
         from ms_gan import data
 
-        own = self.config.data.name == self.dataset.name
-        options = self.config.data.options if own else {}
-        if (folder := folder_of(self.dataset.source)) and options.get("root", "") is None:
+        recipe, name = self.config.data, self.dataset.name
+        if name not in data.DATASETS:
+            return data.split(self.dataset)
+        known = data.DATA.accepted(name)  # it may stand in for another one
+        own = {k: v for k, v in recipe.options.items() if k in known}
+        recipe = dataclasses.replace(recipe, name=name, options=own)
+        there, folders = found_again(recipe, self.dataset.source)
+        given = {"match": recipe.match}
+        if folders:
             with suppress(UserError):
-                return data.split(self.dataset, **{**options, "root": str(folder)})
-        return data.split(self.dataset, **options, say=say, progress=self.download)
+                return data.split(self.dataset, pair=there.pair, **given, **there.options)
+        given |= {"say": say, "progress": self.download}
+        return data.split(self.dataset, pair=recipe.pair, **given, **own)
 
     def manifest(self) -> dict[str, Any]:
         """What one needs to know to repeat the run; every continuation adds a session."""

@@ -31,8 +31,10 @@ if TYPE_CHECKING:
     from ms_gan.data import Dataset
     from ms_gan.evaluation.classifier import Classifier
     from ms_gan.runs.sampling import Sampler
+    from ms_gan.runs.translating import Translator
 
 Size = int | tuple[int, int]
+NUM = 10_000  # samples
 
 
 def image_size(text: str) -> Size:
@@ -64,8 +66,11 @@ def add_parsers(commands: argparse._SubParsersAction) -> None:
     classifier.set_defaults(run=run_train_classifier)
 
     evaluate = commands.add_parser("evaluate", help="measure how near samples are to real images")
-    add_generator(evaluate)
-    evaluate.add_argument("--num", type=positive, default=10_000, help="samples (%(default)s)")
+    add_generator(evaluate, [*shipped.GENERATORS, *shipped.TRANSLATORS])
+    evaluate.add_argument(
+        "--num", type=positive,
+        help="samples (10000; of stacked images 26000), or test pictures that are compared",
+    )  # fmt: skip
     evaluate.add_argument("--seed", type=natural, default=1, help="of the latents (%(default)s)")
     evaluate.add_argument(
         "--out", type=Path, metavar="FILE.json",
@@ -76,6 +81,9 @@ def add_parsers(commands: argparse._SubParsersAction) -> None:
     )
     evaluate.add_argument("--data", help="the data set (the one that the checkpoint names)")
     evaluate.add_argument("--data-root", metavar="DIR", help="its folder (as for recipes)")
+    evaluate.add_argument(
+        "--pair-root", metavar="DIR", help="the folder of data.pair, of a generator of pairs"
+    )
     evaluate.add_argument("--device", choices=DEVICES, default="auto", help="(%(default)s)")
     evaluate.set_defaults(run=run_evaluate)
 
@@ -164,18 +172,56 @@ def run_evaluate(arguments: argparse.Namespace) -> int:
     picture = (arguments.out or beside).with_suffix(".nearest.png")
 
     runtime.import_mindspore(arguments.device)
-    from ms_gan import build, data
-    from ms_gan.evaluation import evaluator
-    from ms_gan.runs import visualise
+    from ms_gan import build
+    from ms_gan.runs.translating import Translator
 
     runtime.set_device(arguments.device)
     runtime.set_mode("graph")
     sampler = build.load_sampler(path)
     name = data_name(arguments, sampler.meta, path)
     judge = find_classifier(arguments, name, sampler, path)
+    kind = evaluate_pictures if isinstance(sampler, Translator) else evaluate_samples
+    result, test_images = kind(arguments, sampler, path, name, judge, picture)
+    write_evaluation(arguments, out, path, sampler.meta, judge, name, result, test_images)
+    say(f"written to {out}")
+    say_replaced(out, picture)
+    return 0
+
+
+def evaluate_pictures(
+    arguments: argparse.Namespace, translator: Translator, path: Path, name: str,
+    classifier: ClassifierFile | None, picture: Path,
+) -> tuple[dict[str, Any], int]:  # fmt: skip
+    """What is measured of a generator that receives pictures, and of how many."""
+    from ms_gan import build
+    from ms_gan.cli import judge
+
+    arguments.num = arguments.num or NUM
+    result = judge.of_pictures(
+        arguments, translator, path, lambda size: build.load_sampler(path, size=size),
+        classifier and classifier.net,
+    )  # fmt: skip
+    return result, result.pop("pictures")
+
+
+def evaluate_samples(
+    arguments: argparse.Namespace, sampler: Sampler, path: Path, name: str,
+    judge: ClassifierFile | None, picture: Path,
+) -> tuple[dict[str, Any], int]:  # fmt: skip
+    """What is measured of samples, and how many test images they were compared with."""
+    from ms_gan import data
+    from ms_gan.cli.judge import of_modes
+    from ms_gan.evaluation import evaluator, modes
+    from ms_gan.runs import visualise
+
     options = data_options(arguments, sampler, name)
     given = {**options, "say": say, "progress": DownloadProgress()}
     whole = load_data(name, given, recipe_root(sampler, name))
+    if stacked := modes.shipped_for(whole):
+        arguments.num = arguments.num or modes.NUM
+        say(f"{path}: {arguments.num} samples; the floor is that of real images")
+        return of_modes(arguments, sampler, whole, stacked), 0
+    arguments.num = arguments.num or NUM
     train, test = data.split(whole, **given)
     again = training_command(name, sampler, options)
     num, seed = arguments.num, arguments.seed
@@ -197,11 +243,8 @@ def run_evaluate(arguments: argparse.Namespace) -> int:
     for doubt in evaluator.doubts(real, patches, test):
         say(f"warning: {doubt}")
     visualise.save_png(picture, found.picture())
-    write_evaluation(arguments, out, path, sampler.meta, judge, name, result, len(test))
-    say(f"written to {out}")
     say(f"samples beside their nearest training images: {picture}")
-    say_replaced(out, picture)
-    return 0
+    return result, len(test)
 
 
 # --- which classifier -----------------------------------------------------------------------------

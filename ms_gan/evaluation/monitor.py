@@ -5,7 +5,8 @@ with NumPy alone, so that the numbers are the same on every device. What it deci
 the rows that stand in the log: a continued run decides as one that was never interrupted.
 
 Where a classifier fits the images, :class:`Monitor` asks it; else :class:`PatchMonitor` compares
-patches of pixels, which needs no classes.
+patches of pixels, which needs no classes. :class:`PictureMonitor` is for generators that receive
+pictures: they have a truth to be compared with.
 """
 
 from __future__ import annotations
@@ -13,13 +14,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from ms_gan import data
 from ms_gan.evaluation import classifier as clf
-from ms_gan.evaluation import evaluator
+from ms_gan.evaluation import evaluator, modes
 from ms_gan.evaluation.evaluator import DISTANCE, SLICED
+from ms_gan.evaluation.translation import Judge
 from ms_gan.runs.headline import Headline
 from ms_gan.runs.sampling import Sampler
+from ms_gan.runs.translating import Translator
 
+STACKED_NUM = 10_000  # samples of stacked images: ten of each mode
 NUM = 2000  # samples, test images and training images (for the floor)
 LOGGED = (DISTANCE.key, "precision", "recall", "coverage", "classes_seen", "shares")
 PATCHES_LOGGED = (SLICED.key, evaluator.LEVELS)
@@ -159,6 +165,83 @@ class PatchMonitor(Measured):
         """What the log gets at this step."""
         values = self.compared(step, sampler, row)
         self.say(f"step {step}: {SLICED.said(values[SLICED.key])}{of_levels(values)}")
+        return values
+
+
+class ModeMonitor(Measured):
+    """The same by the modes of stacked images.
+
+    Args:
+        classifier: reads one channel.
+        train: real images, for the floor.
+        seed: of the latents.
+        rows, say: as for :class:`Monitor`.
+        num: samples.
+    """
+
+    headline = modes.MODE_KL
+    keys = modes.KEYS
+
+    def __init__(
+        self,
+        classifier: clf.Classifier,
+        train: data.Dataset,
+        *,
+        seed: int,
+        rows: Iterable[Mapping[str, Any]] = (),
+        num: int = STACKED_NUM,
+        say: Say = lambda line: None,
+    ):
+        super().__init__(rows, say)
+        self.seed = seed
+        self.real = modes.RealModes(classifier, train, num=num, host=True)
+        self.floor = round(self.real.floor[self.headline.key], 6)
+        say(
+            f"evaluation: {self.real.num} samples; the floor (real images): "
+            f"{self.real.floor['modes']} of {self.real.num_modes} modes, "
+            f"{self.headline.said(self.floor, 4)}"
+        )
+
+    def measure(self, step: int, sampler: Sampler, row: Mapping[str, Any]) -> dict[str, Any]:
+        """What the log gets at this step."""
+        values = self.compared(step, sampler, row)
+        self.say(
+            f"step {step}: {values['modes']} of {self.real.num_modes} modes, "
+            f"{self.headline.said(values[self.headline.key], 4)}"
+        )
+        return values
+
+
+class PictureMonitor(Measured):
+    """The same of a generator from picture to picture, which a judge compares with the truth.
+
+    Args:
+        judge: a row of `translation.JUDGES`, ready to compare.
+        rows, say: as for :class:`Monitor`.
+    """
+
+    def __init__(
+        self,
+        judge: Judge,
+        *,
+        rows: Iterable[Mapping[str, Any]] = (),
+        say: Say = lambda line: None,
+    ):
+        self.headline, self.keys = judge.headline, judge.keys
+        super().__init__(rows, say)
+        self.real, self.seed = judge, 0
+        self.floor = round(judge.floor[self.headline.key], 6)
+        numbers = {name: values[self.headline.key] for name, values in judge.floors.items()}
+        floors = (f"{name} {value:.2f}" for name, value in numbers.items() if np.isfinite(value))
+        say(
+            f"evaluation: {len(judge.real)} pictures by {self.headline.title}; without training: "
+            f"{', '.join(floors)}"
+        )
+
+    def measure(self, step: int, sampler: Translator, row: Mapping[str, Any]) -> dict[str, Any]:
+        """What the log gets at this step."""
+        values = self.compared(step, sampler, row)
+        self.say(f"step {step}: {self.headline.said(values[self.headline.key])}")
         return values
 
 
