@@ -9,16 +9,19 @@ import sys
 import numpy as np
 import pytest
 from PIL import Image
+from sklearn.datasets import load_sample_images
 
 from ms_gan import build, cli
-from ms_gan.evaluation import classifier
-from ms_gan.runs import shipped
+from ms_gan.evaluation import classifier, whole
+from ms_gan.runs import shipped, tiles
 from ms_gan.runs.checkpoint import CheckpointError
+from ms_gan.runs.translating import as_float
 from tests.tiny import ROOT, refused, refused_command
 
 CARD = (shipped.ASSETS / "README.md").read_text(encoding="utf-8")
 GENERATORS = shipped.GENERATORS.items()
-FILES = [*shipped.GENERATORS.values(), *shipped.CLASSIFIERS.values()]
+EVERY = (shipped.GENERATORS | shipped.TRANSLATORS).items()
+FILES = [file for _, file in EVERY] + list(shipped.CLASSIFIERS.values())
 
 
 def generate(folder, *words):
@@ -45,7 +48,7 @@ def test_the_file_is_whole_small_and_described(file):
     assert path.stat().st_size < (2e6 if "classifier" in file else 8e6)
     section = re.search(rf"^## {re.escape(file)}$(.*?)(?=^## |\Z)", CARD, re.M | re.S)[1]
     assert shipped.checksums()[file] in section and f"{path.stat().st_size:,} bytes" in section
-    for name in (name for name, its in GENERATORS if its == file):
+    for name in (name for name, its in EVERY if its == file):
         assert f"--pretrained {name}" in section and re.search(r"^\| recipe \| \S", section, re.M)
     for row in ("data", "command", "commit"):
         assert re.search(rf"^\| {row} \| \S.*\|$", section, re.M), row
@@ -67,6 +70,36 @@ def test_they_are_what_their_names_say(name, file):
     assert images.shape == (64, 1, 28, 28) and len({image.tobytes() for image in images}) == 64
     assert -1 <= images.min() < -0.9 and 0.9 < images.max() <= 1  # black paper, white ink
     assert images.mean() < -0.4
+
+
+def photographs():
+    """scikit-learn's two, which the generators have never seen: uint8 [3, H, W]."""
+    return [image.transpose(2, 0, 1) for image in load_sample_images().images]
+
+
+def test_the_enlarger_is_better_than_bicubic_on_photographs():
+    path = shipped.ASSETS / shipped.TRANSLATORS["sr-x2"]
+    net = build.load_sampler(path, size=tiles.tile_size(build.load_sampler(path)))
+    found = whole.Whole(2, channels=1)
+    for photograph in photographs():
+        found.add(photograph[:, 100:260, 200:360], lambda small: tiles.restore(net, small))
+    made, floors = found.means()
+    assert made["psnr"] > floors["bicubic"]["psnr"] + 1.0
+    assert made["patches"] < 0.7 * floors["bicubic"]["patches"]
+    assert abs(made["detail"] - 1) < abs(floors["bicubic"]["detail"] - 1)
+
+
+def test_the_filler_goes_on_with_a_shirt_and_leaves_what_is_known():
+    net = build.load_sampler(shipped.ASSETS / shipped.TRANSLATORS["inpainting"])
+    shirt = np.zeros((1, 28, 28), np.uint8)
+    shirt[:, 3:26, 8:20], shirt[:, 3:10, 2:26] = 200, 180  # body and sleeves
+    true = as_float(shirt)
+    for rows, columns in ((slice(12, 20), slice(10, 18)), (slice(14, 24), slice(0, 6))):
+        hole = np.zeros((28, 28), bool)
+        hole[rows, columns] = True
+        made = tiles.fill(net, shirt, hole)
+        np.testing.assert_array_equal(made[:, ~hole], true[:, ~hole])
+        assert np.abs(made - true)[:, hole].mean() < 0.1  # of 2
 
 
 def test_64_digits_with_nothing_at_hand(tmp_path):

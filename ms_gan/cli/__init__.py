@@ -94,15 +94,17 @@ def for_doctor(words: Sequence[str]) -> bool:
 
 
 def parse(words: Sequence[str]) -> argparse.Namespace:
-    """Arguments of the command line; overrides may stand before, between and after options."""
+    """Arguments of the command line; overrides and pictures may stand before, between and after
+    options."""
     top = parser(words)
     words = words or ["--help"]
     arguments, rest = top.parse_known_args(words)
-    stray = [word for word in rest if word.startswith("-") or "overrides" not in arguments]
+    many = [name for name in ("overrides", "pictures") if name in arguments]
+    stray = [word for word in rest if word.startswith("-") or not many]
     if stray:
         top.error(f"unrecognized arguments: {' '.join(stray)}")
     if rest:
-        arguments.overrides += rest
+        vars(arguments)[many[0]] += rest
     return arguments
 
 
@@ -113,10 +115,11 @@ def parser(words: Sequence[str] = ()) -> Parser:
     top.add_argument("--version", action="version", version=f"ms_gan {__version__}")
     commands = top.add_subparsers(required=True, metavar="COMMAND")
     if not for_doctor(words):  # which must answer even where what the others need is missing
-        from ms_gan.cli import evaluate, export, generate, keys, train
+        from ms_gan.cli import apply, evaluate, export, generate, keys, train
 
         train.add_parser(commands)
         generate.add_parser(commands)
+        apply.add_parser(commands)
         evaluate.add_parsers(commands)
         export.add_parser(commands)
         keys.add_parser(commands)

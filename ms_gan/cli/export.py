@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
     export = commands.add_parser("export", help="a generator or classifier as ONNX or MindIR")
-    add_generator(export)
+    add_generator(export, [*shipped.GENERATORS, *shipped.TRANSLATORS])
     export.add_argument(
         "--classifier", metavar="FILE",
         help="export a classifier of train-classifier instead, or the shipped one: mnist",
@@ -46,7 +46,7 @@ def run_export(arguments: argparse.Namespace) -> int:
     check_target(out, suffix)
     packages.check(arguments.format)
 
-    runtime.import_mindspore()
+    runtime.import_mindspore(arguments.device)
     from ms_gan import build
     from ms_gan.evaluation import classifier
     from ms_gan.export import formats, subject

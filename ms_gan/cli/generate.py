@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from ms_gan.cli.console import DEVICES, natural, positive, say, say_replaced
+from ms_gan.cli.console import DEVICES, called, natural, positive, say, say_replaced
 from ms_gan.cli.source import add_generator, generator_file
 from ms_gan.errors import UsageError, near_miss
 from ms_gan.system import runtime
@@ -49,10 +49,16 @@ def run_generate(arguments: argparse.Namespace) -> int:
 
     runtime.import_mindspore(arguments.device)
     from ms_gan import build
+    from ms_gan.runs.translating import Translator
 
     runtime.set_device(arguments.device)
     runtime.set_mode("graph")
     sampler = build.load_sampler(path)
+    if isinstance(sampler, Translator):
+        raise UsageError(
+            f"{path}: its generator makes pictures of pictures, not of latents; give it pictures: "
+            f"{called('apply', str(path))} PICTURE…"
+        )
     if arguments.list_classes:
         return list_classes(sampler, path)
     arguments.label = label_of(arguments.label, sampler, path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable
 from pathlib import Path
 
 from ms_gan.errors import UsageError
@@ -10,14 +11,16 @@ from ms_gan.runs import shipped
 from ms_gan.runs.run_dir import RunDir
 
 
-def add_generator(parser: argparse.ArgumentParser) -> None:
+def add_generator(
+    parser: argparse.ArgumentParser, shipped_ones: Iterable[str] = shipped.GENERATORS
+) -> None:
     """The arguments that :func:`generator_file` reads."""
     parser.add_argument(
         "checkpoint", nargs="?", type=Path, metavar="CKPT_OR_RUN",
         help="a .ckpt file or the folder of a run; without it, a shipped generator",
     )  # fmt: skip
     parser.add_argument(
-        "--pretrained", choices=shipped.GENERATORS,
+        "--pretrained", choices=list(shipped_ones),
         help="which shipped generator (mnist, the best one, which takes --label)",
     )  # fmt: skip
 
@@ -26,7 +29,8 @@ def generator_file(arguments: argparse.Namespace) -> Path:
     """The file that was asked for; without one, the best generator that comes with the package."""
     path, name = arguments.checkpoint, arguments.pretrained
     if path is None:
-        return shipped.ASSETS / shipped.GENERATORS[name or "mnist"]
+        known = shipped.GENERATORS | shipped.TRANSLATORS
+        return shipped.ASSETS / known[name or "mnist"]
     if name is not None:
         raise UsageError(f"--pretrained {name}: there is a checkpoint too, {path}; give one")
     return of_run(path) if path.is_dir() else path

@@ -19,6 +19,7 @@ from ms_gan.evaluation import classifier as classifiers
 from ms_gan.evaluation.classifier import Classifier
 from ms_gan.runs import sampling
 from ms_gan.runs.sampling import Sampler
+from ms_gan.runs.translating import Translator
 from ms_gan.system import streams
 from ms_gan.system.streams import Stream
 from ms_gan.version import __version__
@@ -121,6 +122,39 @@ def of_sampler(sampler: Sampler) -> Subject:
     )
 
 
+def of_translator(translator: Translator) -> Subject:
+    """A generator from picture to picture, of the size of its training: `given` -> `images`."""
+    meta, config = translator.meta, translator.meta["config"]
+    shape = tuple(translator.given.shape)
+
+    def examples(num: int) -> tuple[np.ndarray, ...]:
+        rng = streams.rng(Stream.LATENTS, SEED)
+        real = rng.uniform(-1, 1, (num, *translator.image_shape)).astype(np.float32)
+        return (translator.receive(real, SEED),)
+
+    def expected(given: np.ndarray) -> tuple[np.ndarray, ...]:
+        return (translator.made(given),)
+
+    return Subject(
+        net=Clipped(translator.net).set_train(False),
+        inputs=(Port("given", shape),),
+        outputs=(Port("images", tuple(translator.image_shape)),),
+        examples=examples,
+        expected=expected,
+        about={
+            "kind": "generator",
+            "recipe": config["name"],
+            "model": config["model"]["name"],
+            "step": meta.get("step"),
+            "data": meta.get("data"),
+            "receives": config["input"]["name"],
+            "given_shape": list(shape),
+            "image_shape": list(translator.image_shape),
+            "range": [-1, 1],
+        },
+    )
+
+
 def tanh_scale(meta: Mapping[str, Any]) -> float:
     """How much the last tanh is stretched: twice where the images are 2 tanh - 1.
 
@@ -164,7 +198,10 @@ def of_classifier(net: Classifier, meta: Mapping[str, Any]) -> Subject:
     )
 
 
-SUBJECTS = {Sampler: of_sampler}  # what `build.load_sampler` returns -> how it is exported
+SUBJECTS = {
+    Sampler: of_sampler,
+    Translator: of_translator,
+}  # what `build.load_sampler` returns -> how it is exported
 
 
 def of_generator(loaded: Any) -> Subject:

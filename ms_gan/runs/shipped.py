@@ -11,6 +11,10 @@ GENERATORS = {  # name -> file in ASSETS, the best first; README.md there is the
     "mnist-unconditional": "mnist_unconditional_generator.ckpt",
     "mnist-tutorial": "mnist_tutorial_generator.ckpt",
 }
+TRANSLATORS = {  # the same of those that receive pictures
+    "sr-x2": "sr_x2_generator.ckpt",
+    "inpainting": "inpainting_generator.ckpt",
+}
 CLASSIFIERS = {"mnist": "mnist_classifier.ckpt"}  # data set -> file in ASSETS
 
 
