@@ -67,8 +67,9 @@ def kernels(config, folder: Path) -> dict[str, dict[str, float]]:
     from ms_gan.training.feed import Feed
 
     size, batch = config.data.options.get("size") or 28, config.data.batch_size
-    state = build.build_training(config, (1, size, size), 10, {})
-    inputs = Feed(Noise((1, size, size), batch), state.rows, seed=0).at(0)
+    shape = (2 if config.data.pair else 1, size, size)
+    state = build.build_training(config, shape, 10, {})
+    inputs = Feed(Noise(shape, batch), state.rows, seed=0).at(0)
     state.update(*inputs)[1].asnumpy()  # compiles
     handler = tensorboard_trace_handler(str(folder))
     with profile(activities=[ProfilerActivity.CPU], on_trace_ready=handler):

@@ -25,7 +25,9 @@ DOCS = sorted((ROOT / "docs").glob("*.md"))
 OTHERS = [ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", ROOT / "ms_gan" / "assets" / "README.md"]
 PAGES = [*READMES, *DOCS, *OTHERS]
 TRANSLATED = [page for page in PAGES if page.with_stem(page.stem + "_CN").is_file()]
-VERBS = ("train", "generate", "evaluate", "train-classifier", "export", "keys", "doctor")
+VERBS = (
+    "train", "generate", "apply", "evaluate", "train-classifier", "export", "keys", "doctor",
+)  # fmt: skip
 OPTIONAL = ("onnxruntime",)  # a page may import what is not installed here
 PLACEHOLDER = re.compile(r"…|\b(NAME|OTHER)\b|=N\b")  # in a command that shows a form
 
@@ -134,7 +136,7 @@ def test_the_header_of_a_recipe(path):
 
 @pytest.mark.parametrize("page", READMES, ids=name)
 def test_the_readme_is_short_and_lists_every_recipe(page):
-    assert len(text(page).splitlines()) <= 170
+    assert len(text(page).splitlines()) <= 200
     listed = re.findall(r"^\| `(\w+)` \|.*\| (`.*?) \| [^|]+ \|$", text(page), re.M)
     assert sorted(recipe for recipe, _ in listed) == [path.stem for path in CONFIGS]
     for recipe, parts in listed:
@@ -281,7 +283,8 @@ def test_a_checkpoint_is_read_without_the_package(followed, monkeypatch, capsys)
     from ms_gan.runs import sampling
 
     folder, names = followed
-    (body,) = (body for _, body in blocks(ROOT / "docs" / "recipes.md", "python"))
+    bodies = [body for _, body in blocks(ROOT / "docs" / "recipes.md", "python")]
+    (body,) = (body for body in bodies if "load_checkpoint" in body)
     assert "import ms_gan" not in body and "from ms_gan" not in body
     if not (folder / "runs" / "gan_mnist").exists():
         shutil.copytree(folder / "runs" / "short", folder / "runs" / "gan_mnist")

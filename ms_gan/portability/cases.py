@@ -25,6 +25,10 @@ NARROW = {
     "dcgan28": ["model.g_width=4", "model.d_width=4"],
     "deep_mlp_conv": ["model.g_widths=[16, 16]", "model.d_widths=[4, 8]"],
     "r3gan": ["model.g_width=8", "model.d_width=8"],
+    "srgan": ["data.size=16", "model.g_width=4", "model.d_width=4"],
+    "inpainting": ["model.g_width=4", "model.d_width=4"],
+    "pix2pix": ["model.g_width=4", "model.d_width=4"],
+    "cyclegan": ["model.g_width=4", "model.d_width=4"],
 }
 
 
@@ -65,18 +69,22 @@ def of_step(config: Config) -> Compiled:
 def of_generator(config: Config) -> Compiled:
     """The generator while it is used."""
     set_layers(config.runtime.layers)
-    net = build.frozen(build.build_net(config, "generator", image_shape(config), CLASSES))
-    latents = [Tensor(np.zeros((BATCH, net.latent_dim), np.float32))]
+    shape = image_shape(config)
+    net = build.frozen(build.build_net(config, "generator", shape, CLASSES))
+    given = build.build_input(config, shape).shape or (net.latent_dim,)
+    received = [Tensor(np.zeros((BATCH, *given), np.float32))]
     labels = [Tensor(np.zeros(BATCH, np.int32))] * (net.num_classes > 0)
-    return compiled(net, *latents, *labels)
+    return compiled(net, *received, *labels)
 
 
 def image_shape(config: Config) -> tuple[int, int, int]:
-    """Of the recipe's images, as far as it says; else those of MNIST."""
+    """Of the recipe's images, as far as it says; else those of MNIST. A pair has twice as many
+    channels."""
     options = config.data.options
     size = options.get("size") or 28
     height, width = (size, size) if isinstance(size, int) else size
-    return options.get("channels") or 1, height, width
+    channels = options.get("channels") or 1
+    return channels * (1 if config.data.pair is None else 2), height, width
 
 
 def of_classifier() -> dict[str, Compiled]:
