@@ -336,6 +336,13 @@ class Session:
         found = classifier.shipped_for(name, self.dataset.image_shape)
         return found and found[0]
 
+    @functools.cached_property
+    def channel_classifier(self) -> Classifier | None:
+        """The shipped classifier that reads one channel of these images, where they are stacked."""
+        from ms_gan.evaluation import modes
+
+        return modes.shipped_for(self.dataset)
+
     @property
     def headline(self) -> Headline:
         """The one number that stands for the quality of this run: the one that its log holds; in a
@@ -347,7 +354,7 @@ class Session:
 
         if judge := JUDGES.get(self.config.input.name):
             return judge.headline
-        if modes.shipped_for(self.dataset):
+        if self.channel_classifier:
             return modes.MODE_KL
         log = self.run.read_log()
         for headline in (DISTANCE, SLICED):
@@ -493,8 +500,7 @@ class Session:
         try:
             train, test = self.split(say)
             if headline is modes.MODE_KL:
-                stacked = modes.shipped_for(dataset)
-                return monitor.ModeMonitor(stacked, train, **given)
+                return monitor.ModeMonitor(self.channel_classifier, train, **given)
             if judge := translation.JUDGES.get(self.config.input.name):
                 judge = judge(self.sampler, train, test, seed=self.config.seed)
                 return monitor.PictureMonitor(judge, rows=given["rows"], say=say)

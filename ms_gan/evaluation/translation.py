@@ -13,7 +13,7 @@ import numpy as np
 
 from ms_gan import data
 from ms_gan.evaluation import classifier as clf
-from ms_gan.evaluation import evaluator, pyramid, restoration
+from ms_gan.evaluation import evaluator, pyramid, restoration, whole
 from ms_gan.objectives.resize import enlarged
 from ms_gan.runs import visualise
 from ms_gan.runs.headline import Headline
@@ -115,15 +115,7 @@ class Enlarging(Judge):
         return {"bicubic": enlarged(self.received, self.real.shape[2:])}
 
     def measure(self, made):
-        border = made.shape[2] // self.received.shape[2]
-        real, y = (restoration.brightness(x, border) for x in (self.real, made))
-        patches = [pyramid.patches(visualise.to_uint8(x), seed=0)[:1] for x in (self.real, made)]
-        return {
-            PSNR.key: float(restoration.psnrs(y, real).mean()),
-            "ssim": float(restoration.ssim(y, real).mean()),
-            "detail": restoration.fine_energy(y) / restoration.fine_energy(real),
-            "patches": float(pyramid.distances(*patches, seed=0)[0]),
-        }
+        return whole.measure(made, self.real, made.shape[2] // self.received.shape[2])
 
 
 class Filling(Judge):

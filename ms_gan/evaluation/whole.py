@@ -13,13 +13,14 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ms_gan.data import finding
+from ms_gan.data import finding, to_float
 from ms_gan.data.classes import arrange
 from ms_gan.data.dataset import data_error, existing_folder
 from ms_gan.data.found import shown
 from ms_gan.evaluation import pyramid, restoration
 from ms_gan.objectives.resize import enlarged
 from ms_gan.runs import visualise
+from ms_gan.runs.whole import grey
 
 LISTED = 20  # pictures that get a line of their own
 
@@ -72,23 +73,12 @@ class Whole:
         height, width = (side - side % self.scale for side in image.shape[1:])
         true = in_channels(image, self.channels)[:, :height, :width]
         small = np.stack([_smaller(plane, self.scale) for plane in true])
-        true, small = (x.astype(np.float32)[None] / 127.5 - 1.0 for x in (true, small))
+        true, small = (to_float(x)[None] for x in (true, small))
         made = restore(small[0])[None]
         bicubic = enlarged(small, (height, width))
-        found = self.measure(made, true), self.measure(bicubic, true)
+        found = measure(made, true, self.scale), measure(bicubic, true, self.scale)
         self.rows.append(found)
         return found
-
-    def measure(self, made: np.ndarray, true: np.ndarray) -> dict[str, float]:
-        """The numbers of one picture [1, C, H, W]."""
-        y, real = (restoration.brightness(x, self.scale) for x in (made, true))
-        patches = [pyramid.patches(visualise.to_uint8(x), seed=0)[:1] for x in (true, made)]
-        return {
-            "psnr": float(restoration.psnrs(y, real)[0]),
-            "ssim": float(restoration.ssim(y, real)[0]),
-            "detail": restoration.fine_energy(y) / max(restoration.fine_energy(real), 1e-9),
-            "patches": float(pyramid.distances(*patches, seed=0)[0]),
-        }
 
     def means(self) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
         """The numbers of the generator, and {"bicubic": its numbers}."""
@@ -105,10 +95,20 @@ def _smaller(plane: np.ndarray, scale: int) -> np.ndarray:
     return np.asarray(Image.fromarray(plane).resize(size, Image.Resampling.BICUBIC))
 
 
+def measure(made: np.ndarray, true: np.ndarray, scale: int) -> dict[str, float]:
+    """How near enlarged pictures [N, C, H, W] are to the true ones, means over them."""
+    y, real = (restoration.brightness(x, scale) for x in (made, true))
+    patches = [pyramid.patches(visualise.to_uint8(x), seed=0)[:1] for x in (true, made)]
+    return {
+        "psnr": float(restoration.psnrs(y, real).mean()),
+        "ssim": float(restoration.ssim(y, real).mean()),
+        "detail": restoration.fine_energy(y) / max(restoration.fine_energy(real), 1e-9),
+        "patches": float(pyramid.distances(*patches, seed=0)[0]),
+    }
+
+
 def in_channels(image: np.ndarray, channels: int) -> np.ndarray:
     """uint8 [1 or 3, H, W] as grey or as colour, by Pillow's weights."""
     if len(image) == channels:
         return image
-    if channels == 3:
-        return np.repeat(image, 3, axis=0)
-    return np.asarray(Image.fromarray(image.transpose(1, 2, 0).copy()).convert("L"))[None]
+    return np.repeat(image, 3, axis=0) if channels == 3 else grey(image)

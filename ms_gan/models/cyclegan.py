@@ -10,9 +10,8 @@ are the distance of that from (a, b).
 from __future__ import annotations
 
 from mindspore import nn, ops
-from mindspore.common.initializer import Normal
 
-from ms_gan.models.layers import InstanceNorm, check_size, positive
+from ms_gan.models.layers import InstanceNorm, check_size, dcgan_conv, positive
 from ms_gan.models.patch import PatchDiscriminator
 
 
@@ -89,10 +88,8 @@ class Block(nn.Cell):
 
 def _conv(previous: int, width: int, kernel: int, *, stride: int = 1) -> nn.Cell:
     """Weights of N(0, 0.02), as the authors' code has them."""
-    return nn.Conv2d(
-        previous, width, kernel, stride=stride, pad_mode="pad", padding=(kernel - 1) // 2,
-        has_bias=True, weight_init=Normal(0.02), bias_init="zeros",
-    )  # fmt: skip
+    padding = (kernel - 1) // 2
+    return dcgan_conv(previous, width, kernel=kernel, stride=stride, padding=padding, has_bias=True)
 
 
 class Discriminator(nn.Cell):

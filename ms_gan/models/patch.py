@@ -6,9 +6,15 @@ Isola et al. 2017, arXiv:1611.07004, section 3.2.2 (PatchGAN), without BatchNorm
 from __future__ import annotations
 
 from mindspore import nn
-from mindspore.common.initializer import Normal
 
-from ms_gan.models.layers import InstanceNorm, LeakyReLU, check_size, one_of, positive
+from ms_gan.models.layers import (
+    InstanceNorm,
+    LeakyReLU,
+    check_size,
+    dcgan_conv,
+    one_of,
+    positive,
+)
 from ms_gan.models.spectral_norm import spectral
 
 
@@ -24,7 +30,14 @@ class PatchDiscriminator(nn.Cell):
     Inputs: x float32 [N, C, H, W]; labels are ignored. Outputs: scores float32 [N, patches].
     """
 
-    def __init__(self, *, image_shape: tuple[int, int, int], d_width: int, depth: int, d_norm: str):
+    def __init__(
+        self,
+        *,
+        image_shape: tuple[int, int, int],
+        d_width: int = 32,
+        depth: int = 2,
+        d_norm: str = "spectral",
+    ):
         super().__init__()
         one_of("d_norm", d_norm, ("instance", "spectral", "none"))
         positive("d_width", d_width)
@@ -36,21 +49,17 @@ class PatchDiscriminator(nn.Cell):
         layers, previous = [], image_shape[0]
         for i in range(depth + 1):
             width = d_width * min(2**i, 8)
-            layers.append(spectral(_conv(previous, width, 2 if i < depth else 1), d_norm))
+            layers.append(
+                spectral(
+                    dcgan_conv(previous, width, stride=2 if i < depth else 1, has_bias=True), d_norm
+                )
+            )
             if d_norm == "instance" and i > 0:
                 layers.append(InstanceNorm())
             layers.append(LeakyReLU(0.2))
             previous = width
-        layers.append(spectral(_conv(previous, 1, 1), d_norm))
+        layers.append(spectral(dcgan_conv(previous, 1, stride=1, has_bias=True), d_norm))
         self.model = nn.SequentialCell(layers)
 
     def construct(self, x, labels=None):
         return self.model(x).reshape((x.shape[0], -1))
-
-
-def _conv(previous: int, width: int, stride: int) -> nn.Cell:
-    """4x4, stride 1 or 2; the pictures lose a line with stride 1."""
-    return nn.Conv2d(
-        previous, width, 4, stride=stride, pad_mode="pad", padding=1, has_bias=True,
-        weight_init=Normal(0.02), bias_init="zeros",
-    )  # fmt: skip

@@ -73,22 +73,4 @@ class Block(nn.Cell):
         return x + self.second(ops.relu(self.first(x)))
 
 
-class Discriminator(PatchDiscriminator):
-    """A PatchGAN.
-
-    Args:
-        image_shape: (C, H, W) of the large pictures.
-        d_width: channels of the first layer; they double, up to eight times as many.
-        depth: how often the size is halved.
-        d_norm: 'spectral' in all layers, 'instance' or 'none'.
-    """
-
-    def __init__(
-        self,
-        *,
-        image_shape: tuple[int, int, int],
-        d_width: int = 32,
-        depth: int = 2,
-        d_norm: str = "spectral",
-    ):
-        super().__init__(image_shape=image_shape, d_width=d_width, depth=depth, d_norm=d_norm)
+Discriminator = PatchDiscriminator  # of whole pictures, with spectral normalisation

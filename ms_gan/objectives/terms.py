@@ -98,7 +98,17 @@ class Hole(Term):
         return (mask * (fake - real).abs()).sum() / (channels * mask.sum() + 1e-6)
 
 
-class Cycle(Term):
+class Again(Term):
+    """What is made in a second pass shall be the pair itself: mean |.| of the difference."""
+
+    runs_again = True
+    input = "both"
+
+    def construct(self, real, fake, made_from, given=None, numbers=None, made_again=None):
+        return (made_again - real).abs().mean()
+
+
+class Cycle(Again):
     """There and back again: |G(G(x)) - x| for pairs x of both domains.
 
     Zhu et al. 2017, arXiv:1703.10593, Eq. 2. A pair is (a, b) and G gives (F(b), G(a)), so that G
@@ -107,36 +117,23 @@ class Cycle(Term):
     """
 
     weight = 10.0
-    runs_again = True
-    input = "both"
 
     def again(self, real, fake):
         return fake
 
-    def construct(self, real, fake, made_from, given=None, numbers=None, made_again=None):
-        return (made_again - real).abs().mean()
 
-
-class Identity(Term):
+class Identity(Again):
     """What is of a domain already stays as it is: |G(b) - b| and |F(a) - a|, means.
 
     Zhu et al. 2017, arXiv:1703.10593, section 5.2. It keeps colours, which the adversarial and the
     cycle loss leave open.
-
-    Args:
-        generator: (pair [N, 2 C, H, W], labels) -> the same shape.
     """
 
     weight = 5.0
-    runs_again = True
-    input = "both"
 
     def again(self, real, fake):
         half = real.shape[1] // 2
         return ops.concat((real[:, half:], real[:, :half]), axis=1)  # (b, a) -> (F(a), G(b))
-
-    def construct(self, real, fake, made_from, given=None, numbers=None, made_again=None):
-        return (made_again - real).abs().mean()
 
 
 TERMS: dict[str, type[Term]] = {
