@@ -179,6 +179,7 @@ def test_numbers_without_classes(flat, capsys):
     assert "precision " not in out.split("\n", 3)[3] and "Frechet" not in out
     assert "warning: 30 samples beside 30 real images are few" in out
     assert (flat / "run" / "generator.nearest.png").is_file()
+    assert "generator.evaluation.json" in (flat / "run" / "report.html").read_text()
     generated, floor = result["generated"], result["floor"]
     keys = {SLICED.key, "nearest_distance", "nearest_share"}
     assert generated.keys() == floor.keys() == keys

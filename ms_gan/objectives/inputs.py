@@ -27,6 +27,7 @@ class Input(nn.Cell):
         shape: (C, H, W) of what is given; None: vectors such as latents.
         latents: whether it wants normal numbers, `latent_dim` for each image.
         numbers: uniform numbers of an image.
+        shown: what each of :meth:`columns` is.
 
     Inputs: real float32 [N, C, H, W]; z float32 [N, latent_dim] or None; numbers float32
     [N, numbers] in [0, 1) or None. Outputs: float32 [N, ...].
@@ -35,6 +36,7 @@ class Input(nn.Cell):
     shape: tuple[int, int, int] | None = None
     latents: bool = False
     numbers: int = 0
+    shown: tuple[str, ...] = ("given", "made", "true")
 
     def __init__(self):
         super().__init__(auto_prefix=False)
@@ -179,6 +181,8 @@ class Both(Input):
     Args:
         image_shape: (2 C, H, W) of the pair, joined along the channels.
     """
+
+    shown = ("a", "a_to_b", "b", "b_to_a")
 
     def __init__(self, *, image_shape: tuple[int, int, int]):
         super().__init__()

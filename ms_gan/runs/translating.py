@@ -21,6 +21,7 @@ class Given(Protocol):
     """What the generator receives: an :class:`ms_gan.objectives.inputs.Input`."""
 
     numbers: int
+    shown: tuple[str, ...]
 
     def __call__(self, real: Tensor, z: None, numbers: Tensor | None) -> Tensor: ...
 
@@ -67,6 +68,14 @@ class Translator(Ready):
         received = self.receive(images, seed)
         columns = self.given.columns(images, received, self.made(received))
         return visualise.side_by_side(columns, across=ACROSS)
+
+    def real_gallery(self, real: Images) -> None:
+        """The gallery has the real images."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """What stands in each column of the gallery."""
+        return self.given.shown * ACROSS
 
 
 def as_float(images: np.ndarray) -> np.ndarray:
