@@ -25,7 +25,8 @@ READ = """
 import json, sys
 import mindspore as ms
 values = ms.load_checkpoint(sys.argv[1])
-print(json.dumps({k: v.asnumpy().tobytes().hex() for k, v in values.items() if k != "ms_gan"}))
+values = {k: v for k, v in values.items() if not k.startswith("ms_gan")}
+print(json.dumps({k: v.asnumpy().tobytes().hex() for k, v in values.items()}))
 """
 
 

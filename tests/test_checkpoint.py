@@ -120,6 +120,9 @@ def test_save_replaces_an_older_file(saved):
 # --- files that are none --------------------------------------------------------------------------
 
 
+KINDS = ("frame", "name", "dims", "type", "numbers", "meta", "digest", "checksum")
+
+
 def varint(raw, at):
     """The number that protobuf has written there, and where it ends."""
     number = shift = 0
@@ -133,7 +136,7 @@ def varint(raw, at):
 
 def anatomy(raw):
     """What the bytes of a file are: kind -> positions; and where each of its records ends."""
-    kinds = {k: [] for k in ("frame", "name", "dims", "type", "numbers", "meta", "checksum")}
+    kinds = {k: [] for k in KINDS}
     ends, name = [], b""
 
     def walk(at, end, fields):
@@ -152,7 +155,8 @@ def anatomy(raw):
                 walk(after, at, field)
             else:
                 name = raw[after:at] if field == "name" else name
-                field = "meta" if (field, name) == ("numbers", b"ms_gan") else field
+                if field == "numbers":
+                    field = {b"ms_gan": "meta", b"ms_gan.sha256": "digest"}.get(name, field)
                 kinds[field] += range(after, at)
             if fields is file:
                 ends.append(at)
@@ -179,7 +183,11 @@ def test_truncated_between_two_records(saved):
     """MindSpore reads such a file without complaint: it lacks parameters, which restore sees."""
     path, gan = saved
     raw = path.read_bytes()
-    for length in anatomy(raw)[1][:-2]:
+    ends = anatomy(raw)[1]
+    for length in ends[-2:]:  # checksums alone are gone: as files until 0.1
+        path.write_bytes(raw[:length])
+        assert same(checkpoint.load(path)[0], values(gan)) and checkpoint.load(path)[1] == meta()
+    for length in ends[:-3]:
         path.write_bytes(raw[:length])
         before = values(gan)
 
@@ -198,11 +206,18 @@ def test_random_bytes(tmp_path, seed):
     assert refused(build.load_sampler, path).startswith(f"{path}: ")
 
 
-@pytest.mark.parametrize("kind", ["frame", "name", "dims", "type", "numbers", "meta", "checksum"])
-def test_one_damaged_byte_is_refused(saved, kind):
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("tail", [True, False])
+def test_one_damaged_byte_is_refused(saved, kind, tail):
+    """Also by the sha256 alone, where the last bytes, MindSpore's CRC-32, are gone."""
     path, _ = saved
     raw, rng = path.read_bytes(), np.random.default_rng(0)
-    positions = anatomy(raw)[0][kind]
+    kinds, ends = anatomy(raw)
+    if not tail:
+        raw = raw[: ends[-1]]
+        if kind == "checksum":
+            return
+    positions = [at for at in kinds[kind] if tail or at < ends[-2] or kind == "digest"]
     for at in rng.choice(positions, 10, replace=False):
         damaged = bytearray(raw)
         damaged[at] ^= int(rng.integers(1, 256))
@@ -217,9 +232,11 @@ def test_one_damaged_byte_without_a_checksum(tmp_path, kind):
     path, generator = tmp_path / "a.ckpt", pair().generator
     checkpoint.save(path, generator.get_parameters(), meta())
     raw, rng = path.read_bytes(), np.random.default_rng(0)
+    kinds, ends = anatomy(raw)
+    positions = [at for at in kinds[kind] if at < ends[-2]]
     whole, refusals, changed = [*values(generator).values()], 0, 0
-    for at in rng.choice(anatomy(raw)[0][kind], 20, replace=False):
-        damaged = bytearray(raw[:-CHECKSUM])
+    for at in rng.choice(positions, 20, replace=False):
+        damaged = bytearray(raw[: ends[-2]])
         damaged[at] ^= int(rng.integers(1, 256))
         path.write_bytes(damaged)
         try:

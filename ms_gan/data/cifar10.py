@@ -45,6 +45,7 @@ FOLDER = re.compile(r"cifar10(?!\d)")  # a name in lower case, letters and digit
 ARCHIVE = re.compile(r"\.(tar|tar\.(gz|xz|bz2)|tgz|txz)$")
 LOOK = Look(SIDE, SIDE, 3)
 AGAIN = "copy or unpack it again"
+LARGEST_FILE, LARGEST_ARCHIVE = 64 << 20, 1 << 30  # bytes; of CIFAR-10 they have half of that
 # What a pickle of NumPy arrays asks for, whichever NumPy wrote it; nothing else is called.
 ALLOWED = {
     ("numpy", "ndarray"), ("numpy", "dtype"),
@@ -189,6 +190,7 @@ def placed(dataset: Dataset, path: Path) -> Dataset:
 def unpacked(path: Path, say: Say) -> Iterator[tuple[Parts, bytes]]:
     """(path, content) of the pictures and batches in a tar file; nothing is written."""
     say(f"data: reading {shown(path)}")
+    total = 0
     try:
         with tarfile.open(path) as archive:
             for member in archive:
@@ -197,6 +199,9 @@ def unpacked(path: Path, say: Say) -> Iterator[tuple[Parts, bytes]]:
                 if hidden or not member.isfile():
                     continue
                 if is_batch(parts[-1]) or has_picture_ending(parts[-1]):
+                    total += member.size
+                    if max(member.size, total - LARGEST_ARCHIVE) > LARGEST_FILE:
+                        raise tarfile.TarError(f"{shown(member.name)} has {member.size:,} bytes")
                     yield parts, archive.extractfile(member).read()
     except Exception as error:  # tar, zlib and lzma raise a dozen kinds for bytes not their own
         reason = " ".join(str(error).split())[:120] or type(error).__name__

@@ -11,6 +11,7 @@ from PIL import Image
 
 from ms_gan.data.found import Found
 from ms_gan.errors import UserError
+from ms_gan.system import memory
 
 Size = int | tuple[int, int]  # of a square, or (height, width)
 
@@ -78,6 +79,8 @@ class Dataset:
 
 def read_bytes(path: Path) -> bytes:
     try:
+        if why := memory.excess(path.stat().st_size):
+            raise data_error(path, why, "a file of this data set", "copy or download it again")
         return path.read_bytes()
     except OSError as error:
         wrong = f"cannot be read ({error.strerror})"

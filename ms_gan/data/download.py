@@ -20,6 +20,7 @@ except ImportError:  # Windows: downloads of several processes at once are not s
 Say = Callable[[str], None]
 Progress = Callable[[str, int, int], None]
 
+LARGEST = 1 << 30  # bytes of a file; those of the table have a hundredth of that
 TIMEOUT = 10.0  # seconds without a byte before a mirror is given up
 
 
@@ -102,9 +103,14 @@ def _receive(url: str, part: Path, progress: Progress | None) -> None:
         if reply.status != 206:
             done = 0
         total = done + int(reply.headers["Content-Length"] or -done)  # 0: unknown
+        if total > LARGEST:
+            raise OSError(f"declares {total:,} bytes")
         with part.open("ab" if done else "wb") as file:
             while block := reply.read(1 << 16):
                 done += file.write(block)
+                if done > LARGEST:
+                    file.truncate(0)
+                    raise OSError(f"sends more than {LARGEST:,} bytes")
                 if progress is not None:
                     progress(part.stem, done, total)
     if done < total:

@@ -1,6 +1,8 @@
 """IDX files, the format of MNIST: read one, read a pair as a data set."""
 
 import gzip
+import io
+import math
 import os
 import zlib
 from pathlib import Path
@@ -9,8 +11,10 @@ import numpy as np
 
 from ms_gan.data.dataset import Dataset, data_error, md5_of, read_bytes
 from ms_gan.data.known import IDX_SETS, file_names
+from ms_gan.system import memory
 
 _AGAIN = "copy or download it again"
+LONGEST_HEAD = 4 + 4 * 255  # bytes
 
 
 def read_idx(path: str | os.PathLike, *, ndim: int | None = None) -> np.ndarray:
@@ -34,9 +38,21 @@ def _unpacked(path: str | os.PathLike) -> bytes:
     if content[:2] != b"\x1f\x8b":
         return content
     try:
-        return gzip.decompress(content)
+        with gzip.GzipFile(fileobj=io.BytesIO(content)) as file:
+            head = file.read(LONGEST_HEAD)
+            size = _declared(head)
+            if why := memory.excess(size):
+                raise data_error(path, f"its header says {why}", "an IDX file", _AGAIN)
+            return head + file.read(max(0, size - len(head)) + 1)  # one more tells a longer one
     except (OSError, EOFError, zlib.error) as error:
         raise data_error(path, f"damaged gzip file ({error})", "a whole one", _AGAIN) from None
+
+
+def _declared(content: bytes) -> int:
+    """The length that the header of an IDX file of bytes gives it; that of the header if none."""
+    start = 4 + 4 * content[3] if content[:3] == b"\0\0\x08" and len(content) > 3 else 4
+    shape = [int.from_bytes(content[i : i + 4], "big") for i in range(4, start, 4)]
+    return start + (math.prod(shape) if shape else 0)
 
 
 def _parsed(path: str | os.PathLike, content: bytes, ndim: int | None) -> np.ndarray:
@@ -46,9 +62,8 @@ def _parsed(path: str | os.PathLike, content: bytes, ndim: int | None) -> np.nda
         found = f"it begins with {content[:4].hex()}" if content else "it is empty"
         magic = f"magic number {' or '.join(magic.hex() for magic in expected)}"
         raise data_error(path, f"not the IDX file looked for, {found}", magic, _AGAIN)
-    start = 4 + 4 * content[3]
+    start, size = 4 + 4 * content[3], _declared(content)
     shape = [int.from_bytes(content[i : i + 4], "big") for i in range(4, start, 4)]
-    size = start + int(np.prod(shape, dtype=object))  # dtype: a hostile header must not wrap round
     if len(content) != size:
         wrong = "truncated" if len(content) < size else "trailing bytes"
         raise data_error(path, f"{wrong}, {len(content)} bytes", f"{size} by its header", _AGAIN)

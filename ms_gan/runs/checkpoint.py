@@ -1,16 +1,16 @@
 """One .ckpt file: named parameters and, as a JSON string, what is needed to use them.
 
-Plain `mindspore.load_checkpoint` reads the files. Writing is atomic, a checksum tells damage;
-nothing is pickled.
+Plain `mindspore.load_checkpoint` reads the files. Writing is atomic, and a file is read back before
+it takes the place of an older one; checksums tell damage (:mod:`ms_gan.runs.records`); nothing is
+pickled.
 """
 
 from __future__ import annotations
 
+import errno
 import json
-import logging
-import os
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections import deque
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ import mindspore as ms
 from mindspore import Parameter
 
 from ms_gan.errors import UserError
-from ms_gan.runs import shipped, signatures, tutorials
+from ms_gan.runs import records, shipped, signatures, tutorials
 from ms_gan.system import files
 
 META = "ms_gan"  # the entry that holds the JSON string
@@ -42,27 +42,17 @@ def save(path: str | Path, parameters: Iterable[Parameter], meta: Mapping[str, A
         OSError: the disk is full or the folder not writable; an older file of that name is intact.
     """
     path = Path(path)
-    parameters = list(parameters)
-    if found := not_finite({p.name: p.asnumpy() for p in parameters}):
+    arrays = {p.name: p.asnumpy() for p in parameters}
+    if found := not_finite(arrays):
         raise NotFinite(f"{path}: not written: {found}")
-    entries = [{"name": p.name, "data": p} for p in parameters]
     text = files.as_utf8(json.dumps(meta, ensure_ascii=False)).decode()
     with files.replacing(path) as temporary:
+        records.write(temporary, arrays, {META: text})
         try:
-            with _unlogged():
-                ms.save_checkpoint(
-                    entries, str(temporary), append_dict={META: text}, crc_check=True
-                )
-        except OSError:  # of its last act, chmod, on vfat, cifs …: then the file is whole
-            if temporary.with_suffix(".tmp").exists() or not temporary.exists():
-                raise
-        except (RuntimeError, ValueError) as error:  # MindSpore hides the OSError of a full disk
-            raise OSError(f"{path}: cannot be written: {_first_line(error)}") from error
-        finally:
-            with suppress(OSError):
-                temporary.with_suffix(".tmp").unlink()  # what MindSpore leaves behind
-        with files.tolerated():
-            os.chmod(temporary, 0o644)  # MindSpore's 0400 is disliked by copies and network disks
+            deque(records.read(temporary), maxlen=0)
+        except records.Malformed as error:
+            why = f"does not read back as it was written ({error})"
+            raise OSError(errno.EIO, why, str(path)) from None
 
 
 def load(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any] | None]:
@@ -88,20 +78,18 @@ def load(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any] | None
             "expected a checkpoint of MindSpore, a file that ends in .ckpt"
         )
     try:
-        with _unlogged():  # of files without a checksum, those until 0.1, MindSpore says so
-            entries = ms.load_checkpoint(str(path), crc_check=True)
-        arrays = {k: v.asnumpy() for k, v in entries.items() if isinstance(v, Parameter)}
-        # As bytes, which are decoded strictly: damage makes characters that there are none of.
-        meta = json.loads(entries[META].encode()) if META in entries else None
-    except Exception as error:  # protobuf, MindSpore and NumPy raise a dozen kinds for bad bytes
+        entries = dict(records.read(path))
+        arrays = {k: v for k, v in entries.items() if not isinstance(v, str)}
+        meta = json.loads(entries[META]) if META in entries else None
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except (ValueError, TypeError, RecursionError) as error:  # records.Malformed, JSON that is none
         if found := signatures.what_is(path):
             raise CheckpointError(
                 f"{path}: is {found}; expected a checkpoint of MindSpore"
             ) from error
-        # MindSpore wraps a wrong checksum into a guess about permissions.
-        reason = error.__cause__ if isinstance(error.__cause__, ValueError) else error
         raise CheckpointError(
-            f"{path}: not a whole MindSpore checkpoint ({_first_line(reason)}); "
+            f"{path}: not a whole MindSpore checkpoint ({error}); "
             "it may be truncated: use another one"
         ) from error
     if not arrays:
@@ -161,18 +149,3 @@ def not_finite(arrays: Mapping[str, np.ndarray]) -> str | None:
 
 def is_finite(array: np.ndarray) -> bool:
     return array.dtype.kind != "f" or bool(np.isfinite(array).all())
-
-
-@contextmanager
-def _unlogged() -> Iterator[None]:
-    """An error is raised; MindSpore's log line says the same."""
-    logging.disable(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logging.disable(logging.NOTSET)
-
-
-def _first_line(error: BaseException) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0][:120] if text else type(error).__name__

@@ -1,1 +1,1 @@
-"""The process: environment, device, random streams, files that appear whole."""
+"""The process: environment, device, workers, random streams, files that appear whole."""

@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable, Collection
 
 INTERRUPTED = "interrupted; nothing was lost that had been saved"
 STOPPING = "stopping once everything is saved; Ctrl-C again stops at once"
@@ -27,26 +28,40 @@ def is_command() -> bool:
 
 
 def watch() -> None:
-    """From here on, a thread waits for Ctrl-C and ends the process in one line.
+    """From here on, threads wait for Ctrl-C, SIGTERM and a hang-up and end the process in one line.
 
     Without effect where the system cannot do this (Windows), or outside of the main thread.
 
     Only for a process that is this program's own. Python's own way, an exception at any moment,
     tears up imports and MindSpore's threads; and MindSpore, while a graph runs, turns a SIGINT into
-    a SIGTERM. A signal that all threads block comes to the one that waits for it.
+    a SIGTERM. A signal that all threads block comes to the one that waits for it. The other two are
+    not blocked, since processes that are started would inherit that and outlive whoever ends them;
+    Python writes them into a pipe at once, also while MindSpore compiles.
     """
     global _watched
     can = hasattr(signal, "pthread_sigmask") and hasattr(signal, "sigwait")
     if _watched or not can or threading.current_thread() is not threading.main_thread():
         return
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # threads and processes inherit it
-    threading.Thread(target=_wait, name="Ctrl-C", daemon=True).start()
+    arrived, noted = os.pipe()
+    os.set_blocking(noted, False)
+    signal.set_wakeup_fd(noted, warn_on_full_buffer=False)
+    for number in (signal.SIGTERM, HANG_UP):
+        if signal.getsignal(number) != signal.SIG_IGN:  # nohup
+            signal.signal(number, lambda number, frame: None)  # the pipe has it already
+    for name, numbers, wait in (
+        ("Ctrl-C", (signal.SIGINT,), lambda: signal.sigwait({signal.SIGINT})),
+        ("SIGTERM", (signal.SIGTERM, HANG_UP), lambda: os.read(arrived, 1)[0]),
+    ):
+        threading.Thread(target=_answer, args=(numbers, wait), name=name, daemon=True).start()
     _watched = True
 
 
-def _wait() -> None:
+def _answer(numbers: Collection[int], wait: Callable[[], int]) -> None:
     while True:
-        number = signal.sigwait({signal.SIGINT})
+        number = wait()
+        if number not in numbers:  # the pipe has all signals that Python handles
+            continue
         work = StopSignals.active
         if work is None or not work.wish(number):
             leave(number)
@@ -91,7 +106,8 @@ class StopSignals:
 
     def __enter__(self) -> StopSignals:
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM, HANG_UP):
+            others = () if _watched else (signal.SIGTERM, HANG_UP)
+            for number in (signal.SIGINT, *others):  # SIGINT: of threads older than the watch
                 ignored = number == HANG_UP and signal.getsignal(number) == signal.SIG_IGN
                 if number is not None and not ignored:
                     self.previous[number] = signal.signal(number, self.handle)
