@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from ms_gan.system import runtime
+from tests import tiny
 from tests.tiny import ROOT
 
 OURS = (
@@ -218,3 +219,17 @@ def test_a_device_that_is_not_there(automatic):
 
 def test_the_cpu_always_works():
     assert device("CPU") == (["CPU"], "")
+
+
+# --- versions of MindSpore ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("version", ["2.7.0", "2.8.0", "2.10.0", "2.10.0rc1", "2.11.0", "3.0"])
+def test_versions_that_may_work(version):
+    runtime.check_version(version)
+
+
+@pytest.mark.parametrize("version", ["2.6.0", "1.10.1", "2.0.0rc1"])
+def test_versions_that_are_too_old(version):
+    message = tiny.refused(runtime.MindSporeError, runtime.check_version, version)
+    assert message.startswith(f"MindSpore {version} is too old; expected 2.7 to 2.10")

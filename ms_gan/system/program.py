@@ -23,12 +23,15 @@ def called(*words: str) -> str:
 
 def command(words: Sequence[str]) -> str:
     """The command line of this process as a person would type it."""
+    if started := os.environ.get(STARTED):
+        return started
     script = os.environ.get("MS_GAN_SCRIPT")
     if script and Path(script).name != ALL_COMMANDS:  # one for each command: run_train.sh …
         return shlex.join(["bash", script, *words[1:]])
     return shlex.join([*_all_commands(), *words])
 
 
+STARTED = "MS_GAN_COMMAND"  # tells a worker what started it
 ALL_COMMANDS = "ms_gan.sh"  # in scripts/: `bash ms_gan.sh train …`
 
 

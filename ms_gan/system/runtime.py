@@ -14,17 +14,19 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from ms_gan.errors import UserError
-from ms_gan.system import cuda, output, program, signals
+from ms_gan.system import cuda, output, program, signals, workers
 
 ISA_VARIABLES = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
 FPMATH_VARIABLE = "ONEDNN_DEFAULT_FPMATH_MODE"
 # Set beside what this package sets, so that a child process knows it is not the user's.
 ISA_MARK, FPMATH_MARK = "MS_GAN_SET_ISA", "MS_GAN_SET_FPMATH"
 X86 = ("x86_64", "amd64", "i386", "i686", "x86")
+OLDEST, NEWEST = "2.7", "2.10"  # the versions of MindSpore that were tried: docs/versions.md
 FULLY_CONNECTED = ("gan",)  # models without a convolution, which may use AVX-512
 
 
@@ -77,6 +79,29 @@ def check_installed() -> None:
     check_numpy()
     if importlib.util.find_spec("mindspore") is None:
         raise MindSporeError(f"MindSpore is not installed; {_remedy()}")
+    check_version()
+
+
+def check_version(version: str | None = None) -> None:
+    """Raise MindSporeError where MindSpore is older than those with which this package was tried.
+
+    Args:
+        version: None: of the package that is installed; one that pip does not know passes.
+    """
+    if version is None:
+        with suppress(metadata.PackageNotFoundError):
+            version = metadata.version("mindspore")
+    if version is not None and numbers(version) < numbers(OLDEST):
+        raise MindSporeError(
+            f"MindSpore {version} is too old; expected {OLDEST} to {NEWEST}, the newest is the one "
+            "that was measured: pip install 'mindspore>=2.10,<2.11'"
+        )
+
+
+def numbers(version: str) -> tuple[int, int]:
+    """Of '2.7.0rc1', (2, 7)."""
+    found = re.match(r"(\d+)\.(\d+)", version)
+    return (int(found[1]), int(found[2])) if found else (0, 0)
 
 
 def _remedy() -> str:
@@ -94,8 +119,11 @@ def import_mindspore(device: str = "CPU") -> Any:
             were found before the import.
 
     Raises:
-        MindSporeError: it is not installed, or a library that it needs is missing or too old.
+        MindSporeError: it is not installed or too old, or a library that it needs is missing or
+            too old.
     """
+    if "mindspore" not in sys.modules:
+        check_version()
     try:
         if device in ("auto", "GPU") and "mindspore" not in sys.modules:
             with cuda.offered() as usable, quiet(usable):
@@ -238,7 +266,7 @@ def flags_of_numpy() -> frozenset[str]:
 
 
 def set_device(requested: str = "auto", say: Callable[[str], None] | None = None) -> str:
-    """Make MindSpore use a device; return its name.
+    """Make MindSpore use a device, and find the other workers there; return its name.
 
     Args:
         requested: 'Ascend', 'GPU', 'CPU', or 'auto': the first of these that works.
@@ -246,6 +274,7 @@ def set_device(requested: str = "auto", say: Callable[[str], None] | None = None
 
     Raises:
         DeviceError: the requested device does not work here.
+        WorkersError: the other workers did not come.
     """
     import mindspore as ms
 
@@ -281,8 +310,11 @@ def _try(ms, target: str, attempts: int) -> str | None:
         try:
             if ms.get_context("device_target") != target:  # it can be set only once
                 ms.set_device(target)
+            workers.join()
             ms.ops.relu(ms.Tensor([1.0], ms.float32)).asnumpy()  # fails where only the name works
             return None
+        except workers.WorkersError:
+            raise
         except (RuntimeError, ValueError, OSError) as error:
             if attempt + 1 == attempts:
                 return _why(target, str(error))

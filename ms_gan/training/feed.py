@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -11,6 +11,7 @@ from mindspore import Tensor
 
 from ms_gan.system import streams
 from ms_gan.system.streams import Stream
+from ms_gan.system.workers import ALONE, Share
 
 
 @dataclass(frozen=True)
@@ -61,17 +62,20 @@ class Feed:
         images: batch number i is that of the i-th discriminator update.
         rows: of the state that is trained.
         seed: of latents and uniform numbers.
+        share: of a worker: the numbers of all workers are drawn, and it gets its rows of them, so
+            that a run does not depend on how many share it.
 
     Raises:
         ValueError: the batches are not of the size that the step takes.
     """
 
-    def __init__(self, images: Images, rows: Rows, *, seed: int):
+    def __init__(self, images: Images, rows: Rows, *, seed: int, share: Share = ALONE):
         if images.batch_size != rows.batch:
             raise ValueError(
                 f"batches of {images.batch_size} images, but the step takes {rows.batch}"
             )
-        self.images, self.rows, self.seed = images, rows, seed
+        self.images, self.rows, self.seed, self.share = images, rows, seed, share
+        self.drawn = replace(rows, batch=rows.batch * share.size)
 
     def at(self, step: int) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]:
         """What `AdversarialStep.construct` takes: real, z, labels, numbers; None for what it lacks.
@@ -79,23 +83,30 @@ class Feed:
         float32 [real, C, H, W] in [-1, 1]; float32 [made, latents], N(0, 1); int32 [real];
         float32 [real, K], uniform in [0, 1).
         """
-        rows = self.rows
+        rows, drawn = self.rows, self.drawn
         parts = [self.images.at(step * rows.d_steps + i) for i in range(rows.d_steps)]
         real, labels = (one_array(part) for part in zip(*parts, strict=True))
         rng = streams.rng(Stream.TRAINING, self.seed, step)
-        z = rng.standard_normal((rows.made, rows.latents), np.float32)
+        z = rng.standard_normal((drawn.made, rows.latents), np.float32)
         # The first block is drawn even where nobody wants it: so it was from the first version on,
         # and runs of then continue.
         numbers = [
-            rng.random((rows.made, width or int(i == 0)), np.float32)[: rows.real, :width]
+            rng.random((drawn.made, width or int(i == 0)), np.float32)[: drawn.real, :width]
             for i, width in enumerate(rows.numbers)
         ]
         return (
             Tensor(real),
-            Tensor(z) if rows.latents else None,
+            Tensor(self.own(z)) if rows.latents else None,
             Tensor(labels) if rows.labelled else None,
-            Tensor(np.concatenate(numbers, axis=1)) if sum(rows.numbers) else None,
+            Tensor(self.own(np.concatenate(numbers, axis=1))) if sum(rows.numbers) else None,
         )
+
+    def own(self, drawn: np.ndarray) -> np.ndarray:
+        """This worker's rows of what was drawn for each update, one block for each."""
+        if self.share.size == 1:
+            return drawn
+        blocks = drawn.reshape(-1, self.drawn.batch, drawn.shape[1])
+        return blocks[:, self.share.of(self.drawn.batch)].reshape(-1, drawn.shape[1])
 
 
 def one_array(parts: tuple[np.ndarray, ...]) -> np.ndarray:
