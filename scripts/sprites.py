@@ -7,7 +7,8 @@ character has one of six bodies, trousers, tops and hair, 1,296 in all, and move
 (spell, walk, slash; four directions). One character of six is held out for test/.
 
 Written are pictures of 64x64 pixels whose names say all factors but the top:
-    OUT/all/{train,test}    every top, for inpainting_sprites
+    OUT/all/{train,test}    every top, for inpainting_sprites and stylegan_sprites
+    OUT/classes/{train,test}    the same in a folder for each hair and direction, for a classifier
     OUT/a/{train,test}      top 0, for cyclegan_sprites
     OUT/b/{train,test}      top 5, the same characters in the same frames
 """
@@ -44,7 +45,7 @@ def main() -> None:
     characters = list(itertools.product(range(KINDS), repeat=3))  # body, trousers, hair
     rng = np.random.default_rng(0)
     out = rng.permutation(len(characters))[: len(characters) // HELD_OUT]
-    written = dict.fromkeys(("all", *TOPS), 0)
+    written = dict.fromkeys(("all", "classes", *TOPS), 0)
     for number, (body, trousers, hair) in enumerate(characters):
         split = "test" if number in out else "train"
         chosen = rng.permutation(len(frames))[: arguments.frames]
@@ -59,8 +60,10 @@ def main() -> None:
                 written[folder] += 1
             top = place % KINDS
             image = compose(sheets, (body, trousers, top, hair), frames[row])
-            save(image, arguments.out / "all" / split / f"{name}-top{top}.png")
-            written["all"] += 1
+            kind = f"hair{hair}-{DIRECTIONS[direction]}"
+            for folder in (Path("all", split), Path("classes", split, kind)):
+                save(image, arguments.out / folder / f"{name}-top{top}.png")
+                written[folder.parts[0]] += 1
     counts = ", ".join(f"{count:,} in {folder}/" for folder, count in written.items())
     print(f"{counts} of {arguments.out}; {len(out)} of {len(characters)} characters are in test/")
 

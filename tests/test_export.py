@@ -51,6 +51,13 @@ NETS = {  # every architecture, with and without BatchNorm, labels, colour, rect
     "r3gan of classes": (
         {"name": "r3gan", "g_width": 8, "blocks": 2, "conditional": True}, (3, 8, 12), 4
     ),
+    "progan of classes": (
+        {"name": "progan", "levels": [3, 3], "g_widths": [6, 4], "conditional": True}, (3, 8, 12), 4
+    ),
+    "stylegan": ({"name": "stylegan", "style_dim": 8, "g_widths": [6, 4]}, (1, 8, 12), 0),
+    "stylegan of classes": (
+        {"name": "stylegan", "style_dim": 8, "g_widths": [6, 4], "conditional": True}, (3, 8, 12), 4
+    ),
 }  # fmt: skip
 
 
@@ -58,9 +65,12 @@ def sampler(name):
     """A generator of NETS with random weights, as `load_sampler` returns one."""
     model, shape, num_classes = NETS[name]
     config = reader.from_dict({"name": "tiny", "model": {**TINY, **model}})
-    net = build.build_net(config, "generator", shape, num_classes)
+    net = randomise(build.build_net(config, "generator", shape, num_classes), 0, 0.3)
+    for p in net.get_parameters():
+        if p.name.startswith("mapping."):  # is scaled by 0.01 when it is used
+            p.set_data(500.0 * p)
     meta = {"config": reader.to_dict(config), "step": 7, "data": "digits"}
-    return Sampler(build.frozen(randomise(net, 0, 0.3)), shape, meta)
+    return Sampler(build.frozen(net), shape, meta)
 
 
 def known_of(form, content):
@@ -287,8 +297,14 @@ def slopes(x):
     return ops.maximum(x, 0.2 * x) + ops.maximum(x, 0.1 * x) + ops.maximum(x, 0.7 * x)
 
 
+def pieces(x):
+    """Some places of an axis, one of them, and an axis several times."""
+    y = ops.tile(x[:, 1], (1, 2, 1)).expand_dims(3)  # [N, 8, 4, 1]
+    return y[:, 1:7:2, :, 0] + x[:, 0, 1:] * x[:, 1, :3] - x[:, -1, -3:]
+
+
 FUNCTIONS = [
-    arithmetic, functions, activations, sums, normalised, products, choices, padded, slopes
+    arithmetic, functions, activations, sums, normalised, products, choices, padded, slopes, pieces,
 ]  # fmt: skip
 
 

@@ -33,12 +33,15 @@ KERNELS = {
 
 # Float32 or int32 numbers that go to the device in one step: for each image, and for each row of
 # latents. A conditional net adds the label, a gradient penalty on mixed images a uniform number, a
-# hole six, the history of a generator two. Of a generator that receives pictures nothing else goes
-# there: what it receives is made of the real images on the device.
+# hole six, the history of a generator two; mixed styles are two latents and a number. Of a
+# generator that receives pictures nothing else goes there: what it receives is made of the real
+# images on the device.
 NUMBERS = {
     "gan_mnist": {"images": 128, "each": 784, "latents": 128, "width": 100},
     "dcgan28_mnist": {"images": 128, "each": 784, "latents": 128, "width": 100},
     "r3gan_mnist": {"images": 64, "each": 784, "latents": 64, "width": 64},
+    "progan_fashion": {"images": 32, "each": 32 * 32 + 1, "latents": 32, "width": 64},
+    "stylegan_sprites": {"images": 32, "each": 3 * 32 * 32, "latents": 32, "width": 2 * 64 + 1},
     "cgan_mnist": {"images": 128, "each": 784 + 1, "latents": 128, "width": 100},
     "wgan_gp_mnist": {"images": 5 * 64, "each": 784 + 1, "latents": 5 * 64, "width": 100},
     "srgan_x2": {"images": 16, "each": 48 * 48, "latents": 0, "width": 0},

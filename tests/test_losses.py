@@ -75,6 +75,10 @@ FORMULAS = [
     ),
     Case("wasserstein", {}, lambda r, f: (np.mean(f) - np.mean(r), -np.mean(f))),
     Case(
+        "wasserstein", {"drift": 0.25},
+        lambda r, f: (np.mean(f) - np.mean(r) + 0.25 * np.mean(r**2), -np.mean(f)),
+    ),
+    Case(
         "hinge", {},
         lambda r, f: (
             np.mean(np.maximum(0, 1 - r)) + np.mean(np.maximum(0, 1 + f)), -np.mean(f)

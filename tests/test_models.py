@@ -13,7 +13,7 @@ import pytest
 import mindspore as ms
 from mindspore import Tensor, nn, ops
 
-from ms_gan.models import MODELS, r3gan
+from ms_gan.models import MODELS, r3gan, resampling
 from ms_gan.models.layers import InstanceNorm
 from ms_gan.models.spectral_norm import SpectralNorm
 from ms_gan.objectives.inputs import INPUTS
@@ -41,7 +41,7 @@ PAIRED = {"first", "both"}  # inputs for which an image is two pictures, joined 
 INPUT_OPTIONS = {"low_resolution": {"scale": 2}}
 PATCHES = {"srgan": 1, "inpainting": 1, "pix2pix": 1, "cyclegan": 2}  # how many nets give scores
 # The largest value where no tanh stands at the end, of nets that are new.
-BOUNDS = {"srgan": 2.0, "inpainting": 6.0}
+BOUNDS = {"srgan": 2.0, "inpainting": 6.0, "progan": 8.0, "stylegan": 20.0}
 # Narrow nets of the same depth, for everything but the parameter counts.
 SMALL = {
     "gan": {"g_widths": [12, 16, 20], "d_widths": [20, 12]},
@@ -49,11 +49,18 @@ SMALL = {
     "dcgan": {"g_width": 4, "d_width": 4},
     "dcgan28": {"g_width": 4, "d_width": 4},
     "r3gan": {"g_width": 8, "d_width": 8},
+    "progan": {"levels": [2, 2], "g_widths": [6, 5], "d_widths": [6, 5]},
+    "stylegan": {"style_dim": 8, "mapping_layers": 2, "g_widths": [6, 5], "d_widths": [6, 5]},
     "srgan": {"g_width": 4, "blocks": 1, "d_width": 4, "depth": 1},
     "inpainting": {"g_width": 4, "blocks": 1, "d_width": 4, "depth": 1},
     "pix2pix": {"g_width": 4, "depth": 3, "d_width": 4, "d_depth": 1},
     "cyclegan": {"g_width": 4, "blocks": 1, "d_width": 4, "d_depth": 1},
 }
+# One size more, where it is looked at what lies between the first and the last.
+THREE = {"g_widths": [6, 5, 4], "d_widths": [6, 5, 4]}
+THREE_LEVELS = {"levels": [2, 2, 2], **THREE}
+# Of nets whose D judges images together: each alone.
+ALONE = {"progan": {"stddev_group": 0}, "stylegan": {"stddev_group": 0}}
 # What differs from the defaults, in the second element.
 VARIANTS = [(name, {}) for name in MODELS] + [
     (
@@ -72,6 +79,8 @@ VARIANTS = [(name, {}) for name in MODELS] + [
     ("dcgan28", {"d_norm": "none", "g_norm": "none"}),
     ("dcgan28", {"d_norm": "spectral", "conditional": True}),
     ("r3gan", {"blocks": 2, "cardinality": 4, "expansion": 1, "conditional": True}),
+    ("progan", {"conditional": True, "stddev_group": 0}),
+    ("stylegan", {"conditional": True, "stddev_group": 0, "mixing": 0.0}),
     ("srgan", {"scale": 4, "blocks": 2, "d_norm": "none"}),
     ("inpainting", {"blocks": 2, "d_norm": "instance", "output": "tanh"}),
     ("pix2pix", {"g_norm": "none", "d_norm": "spectral"}),
@@ -155,6 +164,13 @@ def fill_zeros(net, rng):
     for p in net.trainable_params():
         if not p.asnumpy().any():
             p.set_data(Tensor(0.1 * rng.standard_normal(p.shape).astype(np.float32)))
+
+
+def in_use(net):
+    """The parameters that an image depends on: of nets that grow, those of the last level."""
+    growth = getattr(net, "growth", None)
+    below = () if growth is None else tuple(f"_rgb.{i}." for i in range(growth.levels - 1))
+    return [p for p in net.trainable_params() if not any(part in p.name for part in below)]
 
 
 def images(name, rng, size=None, channels=1):
@@ -274,6 +290,35 @@ def test_the_models_without_convolutions_are_listed():
         ("dcgan28", {}, "generator.dense.weight generator.model.5.weight discriminator.head.bias"),
         ("r3gan", {}, "generator.basis generator.modulation.weight generator.model.0.mix.bias"),
         ("r3gan", {}, "discriminator.basis discriminator.model.1.shrink.weight"),
+        (
+            "progan",
+            {**THREE_LEVELS, "conditional": True},
+            "generator.embedding.weight generator.blocks.0.0.weight generator.blocks.1.1.bias "
+            "generator.blocks.2.4.weight generator.to_rgb.2.bias generator.dense.weight",
+        ),
+        (
+            "progan",
+            {**THREE_LEVELS, "conditional": True},
+            "discriminator.from_rgb.0.0.weight discriminator.blocks.0.1.weight "
+            "discriminator.blocks.2.2.bias discriminator.dense.0.bias discriminator.head.weight "
+            "discriminator.projection.weight",
+        ),
+        (
+            "stylegan",
+            {**THREE, "conditional": True},
+            "generator.mapping.layers.2.weight generator.mapping.embedding.weight "
+            "generator.synthesis.constant generator.synthesis.first.conv.affine.bias "
+            "generator.synthesis.grow.1.conv.weight generator.synthesis.convs.0.bias "
+            "generator.synthesis.to_rgb.2.conv.affine.weight generator.synthesis.to_rgb.0.bias",
+        ),
+        (
+            "stylegan",
+            {**THREE, "conditional": True},
+            "discriminator.model.0.weight discriminator.model.2.keep.0.weight "
+            "discriminator.model.3.shrink.1.bias discriminator.model.3.skip.1.weight "
+            "discriminator.model.5.weight discriminator.dense.0.weight discriminator.head.bias "
+            "discriminator.projection.weight",
+        ),
         ("srgan", {}, "generator.head.weight generator.body.0.first.weight generator.join.bias"),
         ("srgan", {"scale": 4}, "generator.enlarge.2.0.weight generator.tail.bias"),
         ("srgan", {}, "discriminator.model.0.layer.weight discriminator.model.4.u"),
@@ -328,6 +373,35 @@ COUNTS = [
     # G 64*49 + 64*64 + 35,072 + 64*32 + 8,832 + 16*32
     # D 16*32 + 8,832 + 32*64 + 35,072 + 64*49 + 64
     ("r3gan", 28, 1, {}, 53_696, 49_664),
+    # G dense 64 -> 64*16 (65,536) and 64 biases; 3x3 64 -> 64 (36,928) three times,
+    #   64 -> 32 (18,464), 32 -> 32 (9,248), 32 -> 16 (4,624), 16 -> 16 (2,320); 1x1 64 -> 3
+    #   (195) twice, 32 -> 3 (99), 16 -> 3 (51)
+    # D 1x1 3 -> 64 (256) twice, 3 -> 32 (128), 3 -> 16 (64); 3x3 16 -> 16 (2,320), 16 -> 32
+    #   (4,640), 32 -> 32 (9,248), 32 -> 64 (18,496), 64 -> 64 (36,928) twice, 65 -> 64 (37,504);
+    #   dense 64*16 -> 64 (65,600), 64 -> 1 (65)
+    ("progan", 32, 3, {}, 211_580, 212_433),
+    # + 10*32 and 32*64*16 in G, + 10*64 in D
+    ("progan", 32, 3, {"conditional": True}, 244_668, 213_073),
+    # 7x7, 14x14, 28x28: dense 64 -> 64*49 (200,704) and 64; 36,928 three times, 18,464, 9,248;
+    #   1x1 64 -> 1 (65) twice, 32 -> 1 (33); D 128 twice, 64; 9,248, 18,496, 36,928 twice, 37,504;
+    #   dense 64*49 -> 64 (200,768), 65
+    (
+        "progan",
+        28,
+        1,
+        {"levels": [1, 1, 1], "g_widths": [64, 64, 32], "d_widths": [64, 64, 32]},
+        339_427,
+        340_257,
+    ),
+    # G mapping 64 -> 128 (8,320), 3 times 128 -> 128 (16,512); constant 64*16; a modulated 3x3
+    #   a -> b has 129a of the style, 9ab and b: 64 -> 64 (45,184) three times, 64 -> 32 (26,720),
+    #   32 -> 32 (13,376), 32 -> 16 (8,752), 16 -> 16 (4,384); to images 129a + 3a + 3: 8,451 twice,
+    #   4,227, 2,115
+    # D 1x1 3 -> 16 (64); a block a -> b has 3x3 a -> a, a -> b, and ab: 16 -> 32 (7,472), 32 -> 64
+    #   (29,792), 64 -> 64 (77,952); 3x3 65 -> 64 (37,504); dense 64*16 -> 64 (65,600), 64 -> 1 (65)
+    ("stylegan", 32, 3, {}, 270_908, 218_449),
+    # + 10*128 and 128*128 in G, + 10*64 in D
+    ("stylegan", 32, 3, {"conditional": True}, 288_572, 219_089),
     # G convolutions 3x3 with bias: 1 -> 32 (320), 10 in blocks and one after them 32 -> 32
     #   (11 * 9,248), 32 -> 128 (36,992), 32 -> 1 (289)
     # D 4x4 with bias: 1 -> 32 (544) -> 64 (32,832) -> 128 (131,200) -> 1 (2,049)
@@ -404,6 +478,8 @@ BOTH = "generator discriminator"
         ("dcgan", 48, "32x32, 64x64 and 128x128", BOTH),
         ("dcgan28", 30, "sizes divisible by 4", BOTH),
         ("r3gan", 27, "sizes divisible by 4", BOTH),
+        ("progan", 28, "cannot have 4 sizes", BOTH),
+        ("stylegan", 28, "give a list of 1 to 3", BOTH),
         # Patches are judged of pictures of any size, if there is one: three places after two
         # halvings, of which the two last layers leave one.
         ("srgan", 8, "12x12", "discriminator"),
@@ -451,6 +527,22 @@ def test_the_smallest_picture_whose_patches_are_judged(name):
         ("r3gan", {"blocks": 0}),
         ("r3gan", {"cardinality": 7}),
         ("r3gan", {"expansion": 0}),
+        ("progan", {"levels": []}),
+        ("progan", {"levels": [5, -1]}),
+        ("progan", {"fade": 1.5}),
+        ("progan", {"latent_dim": 0}),
+        ("progan", {"g_widths": [4, 4, 4]}),
+        ("progan", {"d_widths": [4, 0]}),
+        ("progan", {"embedding_dim": 0, "conditional": True}),
+        ("progan", {"stddev_group": -1}),
+        ("stylegan", {"latent_dim": 0}),
+        ("stylegan", {"style_dim": 0}),
+        ("stylegan", {"mapping_layers": 0}),
+        ("stylegan", {"mixing": 1.5}),
+        ("stylegan", {"g_widths": []}),
+        ("stylegan", {"g_widths": [4, 4, 4, 4]}),
+        ("stylegan", {"d_widths": [4, 4, 0]}),
+        ("stylegan", {"stddev_group": -1}),
         ("srgan", {"scale": 7, "size": 28}),
         ("srgan", {"g_width": 0}),
         ("srgan", {"blocks": 0}),
@@ -484,8 +576,8 @@ def test_bad_options_are_named_in_one_line(name, options):
 def test_conditional_without_labels(name):
     for constructor in (MODELS[name].generator, MODELS[name].discriminator):
         with pytest.raises(ValueError, match="conditional: the data set has no labels"):
-            constructor(image_shape=(1, 28, 28), num_classes=0, conditional=True)
-        assert constructor(image_shape=(1, 28, 28), num_classes=10).num_classes == 0
+            constructor(image_shape=(1, 32, 32), num_classes=0, conditional=True)
+        assert constructor(image_shape=(1, 32, 32), num_classes=10).num_classes == 0
 
 
 # --- gradients
@@ -497,8 +589,8 @@ class Gradients(nn.Cell):
     def __init__(self, gan):
         super().__init__(auto_prefix=False)
         self.pair = Pair(gan)
-        self.weights_d = ms.ParameterTuple(gan.discriminator.trainable_params())
-        self.weights_g = ms.ParameterTuple(gan.generator.trainable_params())
+        self.weights_d = ms.ParameterTuple(in_use(gan.discriminator))
+        self.weights_g = ms.ParameterTuple(in_use(gan.generator))
         self.grad_d = ms.value_and_grad(self.loss_d, None, self.weights_d)
         self.grad_g = ms.value_and_grad(self.loss_g, None, self.weights_g)
 
@@ -568,7 +660,7 @@ def test_gradient_of_a_gradient_penalty(name, options, rng):
         elif norm == "instance":  # far from the 1e-5 beside a variance
             p.set_data(10.0 * p)
     labels = class_ids() if options.get("conditional") else None
-    weights = ms.ParameterTuple(discriminator.trainable_params())
+    weights = ms.ParameterTuple(in_use(discriminator))
     cell = ValueAndGrad(R1R2(Judge(discriminator)), weights)
     value, grads = cell(images(name, rng), images(name, rng), (labels, None))
     assert np.isfinite(float(value)) and float(value) > 0
@@ -588,6 +680,11 @@ def test_gradient_of_a_gradient_penalty(name, options, rng):
     for parameter in [n for n in degrees if n.startswith(tuple(others))]:
         branch = next(branch for branch in others if parameter.startswith(branch))
         degrees[first + parameter.removeprefix(branch)] += degrees.pop(parameter)
+    for parameter in [n for n in degrees if ".skip." in n]:  # both branches make the sum
+        block = parameter.partition(".skip.")[0]
+        keep = degrees.pop(block + ".keep.0.weight")
+        assert keep == pytest.approx(degrees[block + ".shrink.1.weight"], rel=1e-3), block
+        degrees[block] = degrees.pop(block + ".shrink.1.weight") + degrees.pop(parameter)
     blocks = {}  # of the branch beside a skip connection only the product counts
     for parameter in [n for n in degrees if ".expand." in n or ".mix." in n or ".shrink." in n]:
         block = parameter.rsplit(".", 2)[0]
@@ -621,7 +718,7 @@ def test_labels_change_a_conditional_pair(name, rng):
 @pytest.mark.parametrize("name", list(MODELS))
 def test_an_unconditional_pair_ignores_labels_and_neighbours(name, rng):
     """In evaluation mode image i depends on row i of the input only, so any batch size serves."""
-    pair = Pair(build(name))
+    pair = Pair(build(name, **ALONE.get(name, {})))
     pair.set_train(False)
     given = made_from(name, rng)
     x, scores = (t.asnumpy() for t in pair(given))
@@ -897,6 +994,145 @@ def cyclegan_forward(g, d, x, y, options, training):
     return np.concatenate([a, b], 1), np.concatenate(scores, 1)
 
 
+def equalised(x, w, name, gain=2**0.5, padding=None, stride=1):
+    """A dense layer or a convolution whose weights are scaled, and LeakyReLU where there is gain.
+
+    Names of layers that a LeakyReLU follows are those of its list.
+    """
+    weight = w[name + ".weight"]
+    weight = weight * gain / np.sqrt(weight[0].size)
+    if weight.ndim == 2:
+        return x @ weight.T + w.get(name + ".bias", 0.0)
+    y = conv(x, weight, stride, weight.shape[-1] // 2 if padding is None else padding)
+    return y + _column(w[name + ".bias"]) if name + ".bias" in w else y
+
+
+def pixel_norm(x):
+    return x / np.sqrt((x**2).mean(axis=1, keepdims=True) + 1e-8)
+
+
+def with_deviation(x, group):
+    """The channel of the standard deviation, of groups that lie len(x) / group rows apart."""
+    while len(x) % group:
+        group -= 1
+    channel = np.zeros((len(x), 1, *x.shape[2:]))
+    for i in range(len(x) // group):
+        own = slice(i, None, len(x) // group)
+        channel[own] = np.sqrt(x[own].var(axis=0) + 1e-8).mean()
+    return np.concatenate([x, channel], 1)
+
+
+def scores_of(h, d, y):
+    h = leaky(equalised(h.reshape(N, -1), d, "dense.0"))
+    scores = equalised(h, d, "head", 1.0)[:, 0]
+    return scores if y is None else scores + (h * (y @ rows_of(d, "projection", 1.0))).sum(1)
+
+
+def rows_of(w, name, length=None):
+    """The learned rows of a product with one-hot labels, sqrt(width) long or as long as it says."""
+    table = w[name + ".weight"].T
+    return table if length is None else table * length / np.sqrt(table.shape[1])
+
+
+def nearest(x):
+    return x.repeat(2, axis=2).repeat(2, axis=3)
+
+
+def halved(x):
+    """Means of 2x2 pixels."""
+    n, c, h, w = x.shape
+    return x.reshape(n, c, h // 2, 2, w // 2, 2).mean(axis=(3, 5))
+
+
+def progan_forward(g, d, z, y, options, training):
+    h = z if y is None else np.concatenate([z, y @ rows_of(g, "embedding")], 1)
+    h = equalised(pixel_norm(h), g, "dense", np.sqrt(2) / 4).reshape(N, -1, 7, 7)
+    h = pixel_norm(leaky(h + _column(g["bias"])))
+    for name in ("blocks.0.0", "blocks.1.1", "blocks.1.4", "blocks.2.1", "blocks.2.4"):
+        h = nearest(h) if name.endswith(".1") else h
+        h = pixel_norm(leaky(equalised(h, g, name)))
+    x = equalised(h, g, "to_rgb.2", 1.0)
+    h = leaky(equalised(x, d, "from_rgb.2.0"))
+    for name in ("blocks.2.0", "blocks.2.2", "blocks.1.0", "blocks.1.2"):
+        h = leaky(equalised(h, d, name))
+        h = halved(h) if name.endswith(".2") else h
+    stddev = options.get("stddev_group") != 0
+    h = with_deviation(h, 4) if stddev else h
+    return x, scores_of(leaky(equalised(h, d, f"blocks.0.{int(stddev)}")), d, y)
+
+
+def smoothed(x, before, after, gain=1.0):
+    """Every place the weighted mean [1, 3, 3, 1] of its neighbourhood, zeros outside."""
+    x = np.pad(x, ((0, 0), (0, 0), (before, after), (before, after)))
+    for axis in (2, 3):
+        x = np.lib.stride_tricks.sliding_window_view(x, 4, axis) @ np.array([1, 3, 3, 1]) / 8
+    return gain * x
+
+
+def modulated(x, styles, w, name, *, up=False, demodulate=True):
+    """arXiv:1912.04958, equations 1 and 3 as they stand there: weights [o, i, k, k] of each image.
+
+    Upwards it is the transposed convolution, filtered.
+    """
+    weight = w[name + ".weight"]
+    if up:
+        weight = weight.swapaxes(0, 1)
+    weight = weight / np.sqrt(weight[0].size)
+    scales = styles @ w[name + ".affine.weight"].T / np.sqrt(styles.shape[1])
+    made = []
+    for image, scale in zip(x, scales + w[name + ".affine.bias"], strict=True):
+        own = weight * scale[None, :, None, None]
+        if demodulate:
+            own = own / np.sqrt((own**2).sum(axis=(1, 2, 3), keepdims=True) + 1e-8)
+        if up:
+            whole = conv_transpose(image[None], own.swapaxes(0, 1), 2, 0)
+            made.append(smoothed(whole, 1, 1, gain=4.0))
+        else:
+            made.append(conv(image[None], own, 1, own.shape[-1] // 2))
+    return np.concatenate(made)
+
+
+def styled(x, styles, w, name, up=False):
+    h = modulated(x, styles, w, name + ".conv", up=up)
+    return np.sqrt(2) * leaky(h + _column(w[name + ".bias"]))
+
+
+def enlarged(x):
+    """Zeros between the pixels, then the filter: the transpose of a reduction."""
+    n, c, h, w = x.shape
+    spread = np.zeros((n, c, 2 * h, 2 * w))
+    spread[:, :, ::2, ::2] = x
+    return smoothed(spread, 2, 1, gain=4.0)
+
+
+def stylegan_forward(g, d, z, y, options, training):
+    h = pixel_norm(z)
+    if y is not None:
+        h = np.concatenate([h, pixel_norm(y @ rows_of(g, "mapping.embedding"))], 1)
+    for name in ("mapping.layers.0", "mapping.layers.2"):  # slow: stored a hundred times as large
+        slow = {f"{name}.{kind}": 0.01 * g[f"{name}.{kind}"] for kind in ("weight", "bias")}
+        h = leaky(equalised(h, slow, name))
+    start = np.repeat(g["synthesis.constant"], N, 0)
+    x, image = styled(start, h, g, "synthesis.first"), 0.0
+    for i in range(3):
+        if i:
+            x = styled(x, h, g, f"synthesis.grow.{i - 1}", up=True)
+            x = styled(x, h, g, f"synthesis.convs.{i - 1}")
+            image = enlarged(image)
+        name = f"synthesis.to_rgb.{i}"
+        image = image + modulated(x, h, g, name + ".conv", demodulate=False)
+        image = image + _column(g[name + ".bias"])
+    h = leaky(equalised(image, d, "model.0"))
+    for name in ("model.2", "model.3"):
+        inner = leaky(equalised(h, d, name + ".keep.0"))
+        inner = leaky(equalised(smoothed(inner, 2, 2), d, name + ".shrink.1", padding=0, stride=2))
+        aside = equalised(smoothed(h, 1, 1)[:, :, ::2, ::2], d, name + ".skip.1", 1.0)
+        h = (inner + aside) / np.sqrt(2)
+    stddev = options.get("stddev_group") != 0
+    h = with_deviation(h, 4) if stddev else h
+    return image, scores_of(leaky(equalised(h, d, f"model.{4 + stddev}")), d, y)
+
+
 FORWARDS = [
     ("gan", {}, gan_forward),
     ("gan", {"conditional": True}, gan_forward),
@@ -913,6 +1149,10 @@ FORWARDS = [
     ("dcgan", {}, dcgan_forward),
     ("dcgan28", {"conditional": True}, dcgan28_forward),
     ("r3gan", {"conditional": True}, r3gan_forward),
+    ("progan", THREE_LEVELS, progan_forward),
+    ("progan", {**THREE_LEVELS, "conditional": True, "stddev_group": 0}, progan_forward),
+    ("stylegan", THREE, stylegan_forward),
+    ("stylegan", {**THREE, "conditional": True, "stddev_group": 0}, stylegan_forward),
     ("srgan", {"d_norm": "none"}, srgan_forward),
     ("inpainting", {"d_norm": "none"}, inpainting_forward),
     ("inpainting", {"d_norm": "none", "output": "tanh"}, inpainting_forward),
@@ -951,8 +1191,8 @@ def test_forward_equals_numpy_float64(name, options, forward, training, rng):
 def test_upsampling_is_four_times_the_transpose_of_downsampling(rng):
     x = rng.standard_normal((2, 3, 8, 8)).astype(np.float32)
     y = rng.standard_normal((2, 3, 4, 4)).astype(np.float32)
-    down = r3gan.Downsample(3)(Tensor(x)).asnumpy()
-    up = r3gan.Upsample(3)(Tensor(y)).asnumpy()
+    down = resampling.Downsample(3)(Tensor(x)).asnumpy()
+    up = resampling.Upsample(3)(Tensor(y)).asnumpy()
     assert down.shape == y.shape and up.shape == x.shape
     assert 4 * (down * y).sum() == pytest.approx((up * x).sum(), rel=1e-4)
     np.testing.assert_allclose(down, blur_down(x), rtol=1e-5, atol=1e-6)

@@ -1,5 +1,6 @@
 """The primitives of compiled graphs and what MindSpore declares for them: docs/portability.md."""
 
+import dataclasses
 import re
 
 import pytest
@@ -11,6 +12,7 @@ from ms_gan.portability import backends, cases, graphs, report
 from ms_gan.portability.graphs import Compiled, PortabilityError, compiled
 from ms_gan.portability.registrations import described, registered
 from ms_gan.system import runtime
+from ms_gan.training.updates import Updates
 from tests.tiny import ROOT, refused
 
 PAGE = ROOT / "docs" / "portability.md"
@@ -138,6 +140,35 @@ def test_the_known_trap_of_r3gan():
     config = cases.narrow("r3gan_mnist", "model.cardinality=1")
     assert cases.of_generator(config).traps == ()
     runtime.set_layers("fast")
+
+
+class Unlike(nn.Cell):
+    """A step that holds one primitive."""
+
+    def __init__(self, primitive):
+        super().__init__()
+        self.primitive = primitive
+
+    def construct(self, real, *others):
+        return self.primitive(real)
+
+
+def test_all_steps_of_a_run_are_looked_at(monkeypatch):
+    """Of levels and lazy parts; what they need is that of all together."""
+    state = cases.build.build_training(cases.narrow("gan_mnist"), (1, 28, 28), 10, {})
+    steps = [
+        {(True,): Unlike(ops.ReLU()), (False,): Unlike(ops.Exp())},
+        {(True,): Unlike(ops.Sin())},
+    ]
+    state = dataclasses.replace(state, updates=Updates(steps))
+    monkeypatch.setattr(cases.build, "build_training", lambda *_: state)
+    assert cases.of_step(cases.narrow("gan_mnist")).primitives == {"ReLU", "Exp", "Sin"}
+    runtime.set_layers("fast")
+    one, two = (
+        Compiled(frozenset("a"), frozenset("b"), ("x",)),
+        Compiled(frozenset("c"), frozenset()),
+    )
+    assert graphs.together([one, two]) == Compiled(frozenset("ac"), frozenset("b"), ("x",))
 
 
 def test_a_graph_is_not_read_twice():

@@ -15,6 +15,10 @@ SMOKE = {  # narrow nets: the same code in a hundredth of the time
     "dcgan28": {"model.g_width": 4, "model.d_width": 4},
     "deep_mlp_conv": {"model.d_widths": "[4, 8, 8, 8, 16]", "model.g_widths": "[32, 64]"},
     "r3gan": {"data.size": 12, "data.batch_size": 8, "model.g_width": 8, "model.d_width": 8},
+    "progan": {"data.size": 8, "model.levels": "[0, 20]", "model.g_widths": "[4, 4]",
+               "model.d_widths": "[4, 4]"},
+    "stylegan": {"data.size": 8, "model.g_widths": "[4]", "model.d_widths": "[4]",
+                 "model.mapping_layers": 1},
     "srgan": {"data.size": 16, "model.g_width": 4, "model.blocks": 1, "model.d_width": 4},
     "inpainting": {"data.size": 12, "model.g_width": 4, "model.blocks": 1, "model.d_width": 4},
     "pix2pix": {"data.size": 16, "model.g_width": 4, "model.depth": 2, "model.d_width": 4},
@@ -24,6 +28,7 @@ SMOKE = {  # narrow nets: the same code in a hundredth of the time
 DIGITS = {  # for recipes of folders and pairs
     "data.fit": {"data.fit": "crop"},
     "data.background": {"data.background": "null"},
+    "data.margin": {"data.margin": 0},
     "data.match": {"data.match": "none"},
     "data.pair": {"data.pair": "{name: digits}"},
 }

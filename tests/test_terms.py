@@ -84,9 +84,10 @@ def test_mode_seeking_of_a_collapsed_generator_is_finite(rng):
 
 @pytest.mark.parametrize("name", TERMS)
 def test_terms_say_weight_numbers_and_source(name):
-    term = TERMS[name]()
+    term = TERMS[name]
     assert type(term.weight) is float and term.weight >= 0
     assert type(term.numbers) is int and term.numbers >= 0
+    assert term.of_weights or term()
     assert all(p.default is not p.empty for p in options_of(TERMS[name]).values())
     assert "arXiv:" in TERMS[name].__doc__
 

@@ -264,10 +264,42 @@ def pads(node: Node) -> list[int]:
     return [top, left, bottom, right]
 
 
+def tile(t, node, x, times):
+    if ROWS in times:
+        raise ExportError("--format onnx: Tile along the axis of the batch is not known here")
+    return t.add("Tile", x, np.array(times, np.int64))
+
+
+def expand_dims(t, node, x, axis):
+    return t.add("Unsqueeze", x, np.array([axis], np.int64))
+
+
+def strided_slice(t, node, x, begin, end, step, from_first, to_last, dots, new, single):
+    """`x[:, 1:5:2, 3]`: bit i of a mask says it of axis i; `single` axes are taken away."""
+    axes = [i for i in range(len(begin)) if not (from_first & to_last) >> i & 1]
+    if dots or new or 0 in axes or min(step) < 1:
+        raise ExportError("--format onnx: a StridedSlice such as this one is not known here")
+    taken = [i for i in axes if single >> i & 1]
+    long = t.shape(x)
+    starts = [0 if from_first >> i & 1 else begin[i] % long[i] for i in axes]
+    ends = [
+        start + 1 if i in taken else long[i] if to_last >> i & 1 else end[i]
+        for i, start in zip(axes, starts, strict=True)
+    ]
+    steps = [step[i] for i in axes]
+    x = t.add("Slice", x, *(np.array(part, np.int64) for part in (starts, ends, axes, steps)))
+    return t.add("Squeeze", x, np.array(taken, np.int64)) if taken else x
+
+
+def sides(value: int | Sequence[int]) -> list[int]:
+    """Of a kernel: one number where both are equal."""
+    return [value, value] if isinstance(value, int) else list(value)
+
+
 def conv(t, node, x, weight):
     a = node.attributes
     return t.add(
-        "Conv", x, weight, kernel_shape=list(a["kernel_size"]), strides=list(a["stride"][-2:]),
+        "Conv", x, weight, kernel_shape=sides(a["kernel_size"]), strides=list(a["stride"][-2:]),
         dilations=list(a["dilation"][-2:]), group=a["group"], pads=pads(node),
     )  # fmt: skip
 
@@ -278,12 +310,12 @@ def conv_transpose(t, node, x, weight, size):
     strides, dilations, around = a["stride"][-2:], a["dilation"][-2:], a["pad_list"]
     missing = []
     for axis, (kernel, stride, dilation) in enumerate(
-        zip(a["kernel_size"], strides, dilations, strict=True)
+        zip(sides(a["kernel_size"]), strides, dilations, strict=True)
     ):
         whole = stride * (t.shape(x)[2 + axis] - 1) + dilation * (kernel - 1) + 1
         missing.append(size[2 + axis] - whole + around[2 * axis] + around[2 * axis + 1])
     return t.add(
-        "ConvTranspose", x, weight, kernel_shape=list(a["kernel_size"]), strides=list(strides),
+        "ConvTranspose", x, weight, kernel_shape=sides(a["kernel_size"]), strides=list(strides),
         dilations=list(dilations), group=a["group"], pads=pads(node), output_padding=missing,
     )  # fmt: skip
 
@@ -312,6 +344,7 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     "Div": same("Div"),
     "Divs": same("Div"),
     "Exp": same("Exp"),
+    "ExpandDims": expand_dims,
     "Greater": same("Greater"),
     "Less": same("Less"),
     "LessScalar": same("Less"),
@@ -340,8 +373,10 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     "Softplus": same("Softplus"),
     "Sqrt": same("Sqrt"),
     "Square": square,
+    "StridedSlice": strided_slice,
     "Sub": same("Sub"),
     "SumExt": reduced("ReduceSum"),
     "Tanh": same("Tanh"),
+    "Tile": tile,
     "Transpose": transpose,
 }

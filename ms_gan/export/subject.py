@@ -15,10 +15,12 @@ import numpy as np
 
 from mindspore import Tensor, nn, ops
 
+from ms_gan.errors import UsageError
 from ms_gan.evaluation import classifier as classifiers
 from ms_gan.evaluation.classifier import Classifier
 from ms_gan.runs import sampling
 from ms_gan.runs.sampling import Sampler
+from ms_gan.runs.styles import StyleSampler
 from ms_gan.runs.translating import Translator
 from ms_gan.system import streams
 from ms_gan.system.streams import Stream
@@ -91,13 +93,15 @@ class Clipped(nn.Cell):
 def of_sampler(sampler: Sampler) -> Subject:
     """A generator: latents `z` and, of a conditional one, `labels` -> `images`."""
     labelled, meta = sampler.num_classes > 0, sampler.meta
+    if sampling.shares_of(sampler.net, meta):
+        raise UsageError("this generator is still growing; train it on to its last level first")
 
     def examples(num: int) -> tuple[np.ndarray, ...]:
         z = sampling.latents(SEED, num, sampler.latent_dim)
         return (z, sampler.labels(num)) if labelled else (z,)
 
     def expected(z: np.ndarray, labels: np.ndarray | None = None) -> tuple[np.ndarray, ...]:
-        return (sampling.generate(sampler.net, z, labels),)
+        return (sampler.made(z, labels),)
 
     return Subject(
         net=Clipped(sampler.net).set_train(False),
@@ -200,6 +204,7 @@ def of_classifier(net: Classifier, meta: Mapping[str, Any]) -> Subject:
 
 SUBJECTS = {
     Sampler: of_sampler,
+    StyleSampler: of_sampler,
     Translator: of_translator,
 }  # what `build.load_sampler` returns -> how it is exported
 

@@ -14,8 +14,10 @@ from ms_gan.models import (
     gan,
     inpainting,
     pix2pix,
+    progan,
     r3gan,
     srgan,
+    stylegan,
 )
 from ms_gan.recipe.registry import Options, Registry, options_of
 
@@ -43,6 +45,8 @@ MODELS = Models(
         "dcgan": Family(dcgan.Generator, dcgan.Discriminator),
         "dcgan28": Family(dcgan28.Generator, dcgan28.Discriminator),
         "r3gan": Family(r3gan.Generator, r3gan.Discriminator),
+        "progan": Family(progan.Generator, progan.Discriminator),
+        "stylegan": Family(stylegan.Generator, stylegan.Discriminator),
         "srgan": Family(srgan.Generator, srgan.Discriminator),
         "inpainting": Family(inpainting.Generator, inpainting.Discriminator),
         "pix2pix": Family(pix2pix.Generator, pix2pix.Discriminator),

@@ -9,6 +9,7 @@ from __future__ import annotations
 from mindspore import nn, ops
 from mindspore.common.initializer import Normal
 
+from ms_gan.models.equalised import minibatch_std
 from ms_gan.models.layers import (
     LeakyReLU,
     check_size,
@@ -97,6 +98,7 @@ class Discriminator(nn.Cell):
             arXiv:1802.05957). A gradient penalty needs one of the last two.
         conditional: look at the labels: the inner product of the last hidden layer and a learned
             row for each class is added to the score (Miyato & Koyama 2018, arXiv:1802.05637).
+        stddev_group: images whose standard deviation D sees as one more channel at s/4; 0: none.
 
     Inputs: x float32 [N, C, H, W] in [-1, 1]; labels int32 [N], ignored unless conditional.
     Outputs: scores float32 [N], unbounded, higher = more real.
@@ -110,6 +112,7 @@ class Discriminator(nn.Cell):
         d_width: int = 32,
         d_norm: str = "batch",
         conditional: bool = False,
+        stddev_group: int = 0,
     ):
         super().__init__()
         channels, height, width = image_shape
@@ -126,8 +129,9 @@ class Discriminator(nn.Cell):
         if d_norm == "batch":
             layers.append(dcgan_batch_norm(2 * d_width))
         layers.append(LeakyReLU(0.2))  # -> [N, 64, 7, 7]
-        self.model = nn.SequentialCell(layers)
-        features = 2 * d_width * (height // 4) * (width // 4)
+        stddev = minibatch_std(stddev_group)
+        self.model = nn.SequentialCell([*layers, *stddev])
+        features = (2 * d_width + len(stddev)) * (height // 4) * (width // 4)
         self.head = spectral(_dense(features, 1), d_norm)  # [N, 64 * 7 * 7] -> [N, 1]
         if conditional:  # [N, 10] -> [N, 64 * 7 * 7]
             self.projection = spectral(_dense(num_classes, features, has_bias=False), d_norm)

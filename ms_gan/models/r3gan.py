@@ -17,17 +17,16 @@ from __future__ import annotations
 
 from math import sqrt
 
-import numpy as np
-
-from mindspore import Parameter, Tensor, nn, ops
+from mindspore import Parameter, nn, ops
 from mindspore.common.initializer import Normal, initializer
 
+from ms_gan.models.equalised import minibatch_std
 from ms_gan.models.layers import LeakyReLU, check_size, classes_of, one_hot, positive
+from ms_gan.models.resampling import Downsample, Upsample
 
 SIZES = "sizes divisible by 4 (28x28, 32x32, 64x64, ...)"
 STAGES = 2  # at s/4 and s/2
 GAIN = sqrt(2.0 / (1.0 + 0.2**2))  # keeps the variance through LeakyReLU(0.2)
-BILINEAR = np.outer([1.0, 2.0, 1.0], [1.0, 2.0, 1.0]).astype(np.float32) / 16.0
 
 
 class Generator(nn.Cell):
@@ -101,6 +100,7 @@ class Discriminator(nn.Cell):
         expansion: channels inside a block for each channel outside.
         conditional: look at the labels: the inner product of the last hidden layer and a learned
             row for each class is added to the score (Miyato & Koyama 2018, arXiv:1802.05637).
+        stddev_group: images whose standard deviation D sees as one more channel at s/4; 0: none.
 
     Inputs: x float32 [N, C, H, W] in [-1, 1]; labels int32 [N], ignored unless conditional.
     Outputs: scores float32 [N], unbounded, higher = more real.
@@ -116,6 +116,7 @@ class Discriminator(nn.Cell):
         cardinality: int = 8,
         expansion: int = 2,
         conditional: bool = False,
+        stddev_group: int = 0,
     ):
         super().__init__()
         channels, height, width = image_shape
@@ -127,6 +128,9 @@ class Discriminator(nn.Cell):
         layers += _blocks(d_width, blocks, cardinality, expansion)
         layers += [Downsample(d_width), _conv(d_width, wide, kernel=1)]  # -> [N, 64, 7, 7]
         layers += _blocks(wide, blocks, cardinality, expansion)
+        stddev = minibatch_std(stddev_group)
+        layers += stddev
+        wide += len(stddev)
         self.model = nn.SequentialCell(layers)
         # A depthwise convolution as large as its input is a sum of products, far faster as such.
         height, width = height // 4, width // 4
@@ -168,52 +172,6 @@ class ResidualBlock(nn.Cell):
     def construct(self, x):
         h = self.mix(self.activation(self.expand(x)))
         return x + self.shrink(self.activation(h))
-
-
-class Downsample(nn.Cell):
-    """[N, C, H, W] -> [N, C, H/2, W/2] with the constant filter [1, 2, 1] / 4 along both axes.
-
-    A depthwise convolution: MindSpore's pooling and interpolation have no second derivative.
-    """
-
-    def __init__(self, channels: int):
-        super().__init__()
-        self.kernel = Tensor(np.tile(BILINEAR, (channels, 1, 1, 1)))  # [C, 1, 3, 3]
-        self.conv = ops.Conv2D(
-            out_channel=channels,
-            kernel_size=(3, 3),
-            mode=1,
-            pad_mode="pad",
-            pad=(1, 0, 1, 0),
-            stride=(2, 2),
-            dilation=(1, 1),
-            group=channels,
-        )
-
-    def construct(self, x):
-        return self.conv(x, self.kernel)
-
-
-class Upsample(nn.Cell):
-    """[N, C, H, W] -> [N, C, 2H, 2W]: four times the transpose of :class:`Downsample`."""
-
-    def __init__(self, channels: int):
-        super().__init__()
-        self.kernel = Tensor(np.tile(4.0 * BILINEAR, (channels, 1, 1, 1)))  # [C, 1, 3, 3]
-        self.conv = ops.Conv2DTranspose(
-            out_channel=channels,
-            kernel_size=(3, 3),
-            mode=1,
-            pad_mode="pad",
-            pad=(1, 0, 1, 0),
-            stride=(2, 2),
-            dilation=(1, 1),
-            group=channels,
-        )
-
-    def construct(self, x):
-        n, channels, height, width = x.shape
-        return self.conv(x, self.kernel, (n, channels, 2 * height, 2 * width))
 
 
 def _blocks(width: int, blocks: int, cardinality: int, expansion: int) -> list[nn.Cell]:

@@ -88,17 +88,25 @@ def least_squares(*, real_target: float = 1.0) -> Loss:
     return Loss(discriminator, generator)
 
 
-def wasserstein() -> Loss:
+def wasserstein(*, drift: float = 0.0) -> Loss:
     """WGAN's critic: needs a Lipschitz D, that is `gradient_penalty` or weight clipping.
 
-    L_D = E[D(G(z))] - E[D(x)]; -L_D estimates the distance of the two distributions.
+    L_D = E[D(G(z))] - E[D(x)] + drift E[D(x)^2]; without drift, -L_D estimates the distance of the
+    two distributions.
     L_G = -E[D(G(z))]: G raises the scores of its images.
 
     Arjovsky et al. 2017, arXiv:1701.07875, Eq. 2 and Algorithm 1.
+
+    Args:
+        drift: keeps scores near 0, of which only differences count; Progressive GAN has 0.001
+            (Karras et al. 2018, arXiv:1710.10196, appendix A.1).
     """
+    if drift < 0.0:
+        raise ValueError(f"drift: {drift!r} is negative; use 0.0 or, e.g., 0.001")
 
     def discriminator(real: Tensor, fake: Tensor) -> Tensor:
-        return fake.mean() - real.mean()
+        loss = fake.mean() - real.mean()
+        return loss + drift * real.square().mean() if drift else loss
 
     return Loss(discriminator, _minus_mean)
 

@@ -39,6 +39,8 @@ class Penalty(nn.Cell):
 
     Attributes:
         weight: what a recipe's `weight` is unless it says another one, >= 0.
+        every: the same of `every`: the penalty is part of every such update only, and counts that
+            many times (Karras et al. 2020, arXiv:1912.04958, section 3.1).
         numbers: how many random numbers of each image it wants, from the host because Ascend
             ignores the seeds of random operators inside a graph.
         joins: whether the judge may score real and generated images in one pass, which it then
@@ -55,6 +57,7 @@ class Penalty(nn.Cell):
     """
 
     weight: float = 1.0
+    every: int = 1
     numbers: int = 0
     joins: bool = True
 

@@ -3,12 +3,15 @@
 A term is a Cell `(real, fake, made_from, given, numbers) -> scalar` to be minimised by the
 generator. One for which the generator has to run again says on what, in a method
 `again(real, fake)`, and gets what it made as a last argument; the gradient then reaches the weights
-through that pass too.
+through that pass too. One that is a function of the weights themselves (`of_weights`) holds the
+generator.
 """
 
 from __future__ import annotations
 
-from mindspore import nn, ops
+import numpy as np
+
+from mindspore import Parameter, Tensor, nn, ops
 
 NORMS = ("l1", "l2", "charbonnier")
 
@@ -21,6 +24,8 @@ class Term(nn.Cell):
         numbers: how many random numbers of each image it wants.
         runs_again: it has the method `again(real, fake)`, images [N, C, H, W] -> what the generator
             runs on once more, and `construct` takes what that makes.
+        of_weights: it is built with the generator, and differentiated in its weights: a Cell
+            (made_from, labels, numbers) -> scalar, with `last()`, its newest value.
         input: the only input with which it makes sense; None: any.
 
     Inputs (unused ones are ignored):
@@ -34,6 +39,7 @@ class Term(nn.Cell):
     weight: float = 1.0
     numbers: int = 0
     runs_again: bool = False
+    of_weights: bool = False
     input: str | None = None
 
     def __init__(self):
@@ -136,10 +142,68 @@ class Identity(Again):
         return ops.concat((real[:, half:], real[:, :half]), axis=1)  # (b, a) -> (F(a), G(b))
 
 
+class PathLength(Term):
+    """A step in w shall change the image as much everywhere: E[(||J^T y|| - a)^2].
+
+    Karras et al. 2020, arXiv:1912.04958, section 3.2 and equation 4: J is the derivative of the
+    image in the styles, y a random image, a the moving average of the lengths. As in the authors'
+    code, the square of a length is the mean over layers, y is divided by the root of its number of
+    pixels, and half of a batch is looked at, in every fourth update. Departs: y is 1 or -1 in every
+    value, which has the same mean square length as a normal y.
+
+    Args:
+        generator: with `mapping`, `styles` and `synthesis`.
+        image_shape: (C, H, W), of y.
+        decay: share of a that each look at it replaces.
+    """
+
+    weight = 2.0
+    every = 4
+    of_weights = True
+    input = "latents"
+
+    def __init__(
+        self, generator: nn.Cell, image_shape: tuple[int, int, int], *, decay: float = 0.01
+    ):
+        super().__init__()
+        if not hasattr(generator, "synthesis"):
+            raise ValueError("is for a generator with styles, such as stylegan; leave it out")
+        if not 0.0 < decay <= 1.0:
+            raise ValueError(f"decay: {decay!r} is not in (0, 1]; use 0.01")
+        self.generator, self.shape, self.decay = generator, tuple(image_shape), decay
+        self.numbers = int(np.prod(image_shape))
+        zero = Tensor(np.zeros(1, np.float32))
+        self.mean = Parameter(zero, name="path_length.mean", requires_grad=False)
+        self.newest = Parameter(zero.copy(), name="path_length.newest", requires_grad=False)
+
+    def construct(self, made_from, labels=None, numbers=None):
+        half = (made_from.shape[0] + 1) // 2
+        latents = made_from[:half, : self.generator.latent_dim]
+        w = self.generator.mapping(latents, None if labels is None else labels[:half])
+        _, height, width = self.shape
+        signs = (numbers[:half] < 0.5).astype(latents.dtype) * 2.0 - 1.0
+        y = signs.reshape((half, *self.shape)) / (height * width) ** 0.5
+        slope = ops.grad(self.along, 0)(self.generator.styles(w), y)  # [N, layers, style_dim]
+        lengths = ops.sqrt((slope * slope).sum(axis=2).mean(axis=1) + 1e-12)
+        found = ops.stop_gradient(lengths.mean()).reshape((1,))
+        mean = self.mean + self.decay * (found - self.mean)
+        value = (lengths - mean).square().mean()
+        kept = ops.stop_gradient(value).reshape((1,))
+        return ops.depend(value, (ops.assign(self.mean, mean), ops.assign(self.newest, kept)))
+
+    def along(self, styles, y):
+        return (self.generator.synthesis(styles) * y).sum()
+
+    def last(self):
+        """The newest value, a scalar."""
+        return self.newest.reshape(())
+
+
 TERMS: dict[str, type[Term]] = {
     "mode_seeking": ModeSeeking,
     "pixel": Pixel,
     "hole": Hole,
     "cycle": Cycle,
     "identity": Identity,
+    "path_length": PathLength,
 }

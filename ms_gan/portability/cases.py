@@ -10,7 +10,7 @@ from mindspore import Tensor, nn
 
 from ms_gan import build
 from ms_gan.evaluation import classifier
-from ms_gan.portability.graphs import Compiled, compiled
+from ms_gan.portability.graphs import Compiled, compiled, together
 from ms_gan.recipe import reader
 from ms_gan.recipe.schema import Config
 from ms_gan.system.runtime import set_layers
@@ -25,6 +25,8 @@ NARROW = {
     "dcgan28": ["model.g_width=4", "model.d_width=4"],
     "deep_mlp_conv": ["model.g_widths=[16, 16]", "model.d_widths=[4, 8]"],
     "r3gan": ["model.g_width=8", "model.d_width=8"],
+    "progan": ["model.levels=[1, 1]", "model.g_widths=[4, 4]", "model.d_widths=[4, 4]"],
+    "stylegan": ["model.g_widths=[4, 4]", "model.d_widths=[4, 4]"],
     "srgan": ["data.size=16", "model.g_width=4", "model.d_width=4"],
     "inpainting": ["model.g_width=4", "model.d_width=4"],
     "pix2pix": ["model.g_width=4", "model.d_width=4"],
@@ -60,10 +62,11 @@ def narrow(recipe: str, *overrides: str) -> Config:
 
 
 def of_step(config: Config) -> Compiled:
-    """The fused update."""
+    """The fused update; where there are several (levels, lazy parts), all of them together."""
     shape = image_shape(config)
     state = build.build_training(config, shape, CLASSES, {})
-    return compiled(state.update, *Feed(Noise(shape), state.rows, seed=0).at(0))
+    given = Feed(Noise(shape), state.rows, seed=0).at(0)
+    return together([compiled(update, *given) for update in state.updates.all()])
 
 
 def of_generator(config: Config) -> Compiled:
@@ -74,7 +77,11 @@ def of_generator(config: Config) -> Compiled:
     given = build.build_input(config, shape).shape or (net.latent_dim,)
     received = [Tensor(np.zeros((BATCH, *given), np.float32))]
     labels = [Tensor(np.zeros(BATCH, np.int32))] * (net.num_classes > 0)
-    return compiled(net, *received, *labels)
+    graphs = [compiled(net, *received, *labels)]
+    if hasattr(net, "growth"):  # while it grows it shows several levels
+        shares = Tensor(net.growth.shares(0))
+        graphs.append(compiled(net, *received, *(labels or [None]), shares))
+    return together(graphs)
 
 
 def image_shape(config: Config) -> tuple[int, int, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,15 @@ def compiled(cell: nn.Cell, *inputs: Any) -> Compiled:
                 os.environ[PASSES] = before
         before_kernels, after = written(Path(folder), BEFORE), written(Path(folder), AFTER)
     return Compiled(named(before_kernels), named(after), trapped(before_kernels))
+
+
+def together(graphs: Sequence[Compiled]) -> Compiled:
+    """What several graphs need, as if they were one."""
+    return Compiled(
+        frozenset().union(*(graph.primitives for graph in graphs)),
+        frozenset().union(*(graph.kernels for graph in graphs)),
+        tuple(dict.fromkeys(trap for graph in graphs for trap in graph.traps)),
+    )
 
 
 def written(folder: Path, name: str) -> str:

@@ -24,6 +24,7 @@ class Images(Protocol):
     """Real images: :class:`ms_gan.data.Dataset`."""
 
     images: np.ndarray  # uint8 [N, C, H, W]
+    labels: np.ndarray  # int [N]
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,13 +59,22 @@ class Sampler(Ready):
     """A generator of latents with all that is needed to make images: the one place that decides
     which.
 
+    Attributes:
+        columns: what each column of the gallery is, where that differs.
+
     `generate`, `evaluate`, the evaluation while training and the pictures of a run all ask it, so
     they speak of the same images.
     """
 
+    columns = ()
+
     @property
     def latent_dim(self) -> int:
         return self.net.latent_dim
+
+    def made(self, z: np.ndarray, labels: np.ndarray | None = None) -> np.ndarray:
+        """Images of these latents, float32 [N, C, H, W] in [-1, 1]."""
+        return generate(self.net, z, labels, *shares_of(self.net, self.meta))
 
     def labels(self, num: int, label: int | None = None) -> np.ndarray | None:
         """int32 [num], each class as often as in its training data; None if unconditional.
@@ -105,14 +115,14 @@ class Sampler(Ready):
         for start in range(0, num, size):
             z = draw(rng, min(size, num - start), self.latent_dim)
             some = None if labels is None else labels[start : start + size]
-            yield generate(self.net, z, some), some
+            yield self.made(z, some), some
 
     def walk(self, seed: int, label: int | None = None) -> np.ndarray:
         """Images along a closed walk, float32 [STOPS * FRAMES, C, H, W]; the class changes at
         every stop."""
         labels = self.labels(STOPS, label)
         z = interpolation(seed, self.latent_dim)
-        return generate(self.net, z, None if labels is None else labels.repeat(FRAMES))
+        return self.made(z, None if labels is None else labels.repeat(FRAMES))
 
     def gallery(self, seed: int, real: Images | None = None) -> np.ndarray:
         """The picture that shows training at work: always the same latents, some of each class.
@@ -124,12 +134,30 @@ class Sampler(Ready):
         """
         num, labels = FIXED, None
         if self.num_classes:
-            shown = min(self.num_classes, FIXED_CLASSES)
-            some = np.linspace(0, self.num_classes - 1, shown).round().astype(np.int32)
-            labels = np.tile(some, FIXED_PER_CLASS)
+            labels = np.tile(self.shown_classes, FIXED_PER_CLASS)
             num = len(labels)
-        images = generate(self.net, latents(seed, num, self.latent_dim), labels)
+        images = self.made(latents(seed, num, self.latent_dim), labels)
         return visualise.class_grid(images, labels)
+
+    def real_gallery(self, real: Images) -> np.ndarray | None:
+        """Real images in such a picture: as many, of the same classes, from all over the data."""
+        if not self.num_classes:
+            rows = spread(len(real.images), FIXED)
+        else:
+            known = [np.flatnonzero(real.labels == label) for label in self.shown_classes]
+            rows = np.concatenate([own[spread(len(own), FIXED_PER_CLASS)] for own in known])
+        images = real.images.take(rows, axis=0).astype(np.float32) / 127.5 - 1.0
+        return visualise.class_grid(images, real.labels[rows] if self.num_classes else None)
+
+    @property
+    def shown_classes(self) -> np.ndarray:
+        """int32, at most FIXED_CLASSES of them."""
+        return spread(self.num_classes, FIXED_CLASSES)
+
+
+def spread(total: int, num: int) -> np.ndarray:
+    """int32, at most `num` rows of `total` that lie evenly among them, the first and the last."""
+    return np.linspace(0, total - 1, min(num, total)).round().astype(np.int32)
 
 
 def latents(seed: int, num: int, latent_dim: int) -> np.ndarray:
@@ -172,24 +200,52 @@ def class_labels(
     return labels
 
 
+def shares_of(net: nn.Cell, meta: Mapping[str, Any]) -> tuple[Tensor, ...]:
+    """What each level of a net that is still growing contributes; nothing of all others."""
+    growth, step = getattr(net, "growth", None), meta.get("step")
+    if growth is None or step is None or growth.grown(step):
+        return ()
+    return (Tensor(growth.shares(step)),)
+
+
 def generate(
-    generator: nn.Cell, z: np.ndarray, labels: np.ndarray | None = None, *, batch_size: int = BATCH
+    generator: nn.Cell,
+    z: np.ndarray,
+    labels: np.ndarray | None = None,
+    *more: Tensor,
+    batch_size: int = BATCH,
 ) -> np.ndarray:
-    """Images of the latents, float32 [N, C, H, W] in [-1, 1], BatchNorm in inference mode.
+    """Images of the latents, float32 [N, C, H, W] in [-1, 1], BatchNorm in inference mode."""
+    images = forward(generator, z, labels, *more, batch_size=batch_size)
+    return np.clip(images, -1.0, 1.0)  # MindSpore's tanh kernel leaves [-1, 1] by some 1e-5
+
+
+def forward(
+    net: nn.Cell,
+    x: np.ndarray,
+    labels: np.ndarray | None = None,
+    *more: Tensor,
+    batch_size: int = BATCH,
+) -> np.ndarray:
+    """What a net in inference mode makes of the rows of x.
 
     The last batch is filled up with zeros, so that the compiled size never changes and no image
     depends on its neighbours.
+
+    Args:
+        labels: of the rows, or None.
+        more: what the net gets behind the labels.
     """
-    generator.set_train(False)
-    images = []
-    for start in range(0, len(z), batch_size):
-        part = fill(z[start : start + batch_size], batch_size)
-        inputs = [Tensor(part)]
+    net.set_train(False)
+    made = []
+    for start in range(0, len(x), batch_size):
+        inputs = [Tensor(fill(x[start : start + batch_size], batch_size))]
         if labels is not None:
             inputs.append(Tensor(fill(labels[start : start + batch_size], batch_size)))
-        images.append(generator(*inputs).asnumpy()[: len(z) - start])
-    # MindSpore's tanh kernel leaves [-1, 1] by some 1e-5
-    return np.clip(np.concatenate(images), -1.0, 1.0)
+        elif more:
+            inputs.append(None)
+        made.append(net(*inputs, *more).asnumpy()[: len(x) - start])
+    return np.concatenate(made)
 
 
 def interpolation(
