@@ -95,10 +95,10 @@ def run_all(arguments, folder: Path) -> None:
     imported = time.perf_counter() - before
     made = session.start(config, folder, say=lambda line: None)
     run, state = made.run, made.state
-    with run.open(config):
+    with run.open(made.config):
         run.write_manifest(made.manifest())
         loop = Loop(made)
-        loop.until(1, dataclasses.replace(config.every, log=1))
+        loop.until(1, dataclasses.replace(made.config.every, log=1))
         first = measure.since_start() - imported
         inputs = loop.host_part()
         bare = measure.milliseconds(lambda: state.update(*inputs), wait, arguments.budget)

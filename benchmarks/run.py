@@ -249,6 +249,15 @@ def table(results: dict[str, Any]) -> str:
 
         return cell
 
+    def planned(system, values):
+        """Ten minutes without the start and without what the update's time does not hold."""
+        if not (values["ours"] and values["parts"] and values["first step"]):
+            return MISSING
+        shares = values["parts"]["share_percent"]
+        beside = sum(shares[name] for name in ("samples", "checkpoints", "film")) / 100
+        seconds = (600 - values["first step"]["median"]) * (1 - beside)
+        return f"{max(1, 1e3 * seconds / values['ours']['median']):,.0f}"
+
     rows = [
         ["median (min–max)", *(f"{s.title}, batch {s.batch}" for s in systems)],
         [],
@@ -286,6 +295,9 @@ def table(results: dict[str, Any]) -> str:
         row("% of training: checkpoints", part("checkpoints")),
         row("% of training: film and curves", part("film")),
         row("% of training: all, with data", part("all")),
+        [],
+        ["this machine's plan"],
+        row("steps in train.minutes=10", planned),
     ]
     widths = [max(len(r[i]) for r in rows if len(r) > i) for i in range(len(rows[0]))]
     lines = ["  ".join(c.ljust(w) for c, w in zip(r, widths, strict=False)).rstrip() for r in rows]

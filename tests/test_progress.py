@@ -55,6 +55,29 @@ def test_duration(seconds, text):
     assert duration(seconds) == text
 
 
+def shown(monkeypatch, *, times, steps, total, **started):
+    """What a Progress prints that is shown these steps at these times."""
+    clock = iter(times)
+    monkeypatch.setattr("ms_gan.runs.progress.time.monotonic", lambda: next(clock))
+    stream = io.StringIO()
+    progress = Progress(total, stream)
+    progress.start(0, **started)
+    for step in steps:
+        progress.show(step, VALUES)
+    return stream.getvalue().splitlines()
+
+
+def test_how_long_it_will_take_is_said_without_the_compilation(monkeypatch):
+    """30 s of compilation, then 0.04 s a step: 14,000 of them are nine minutes."""
+    given = {"times": [0, 32, 34, 36, 38], "steps": [50, 100, 150, 200]}
+    lines = shown(monkeypatch, **given, total=14000, hint=True)
+    hint = "on this machine 14,000 steps take about 9:20; train.minutes=2 asks for a run of two"
+    assert [line.startswith(hint) for line in lines] == [False, True, False]
+    assert lines[-1].endswith("9:12 left")  # 13,800 steps at the same pace
+    assert len(shown(monkeypatch, **given, total=14000)) == 2
+    assert len(shown(monkeypatch, **given, total=4000, hint=True)) == 2  # 160 s are short enough
+
+
 class Terminal(io.StringIO):
     def isatty(self):
         return True

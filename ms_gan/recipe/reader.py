@@ -17,11 +17,13 @@ from typing import Any
 
 import yaml
 
-from ms_gan.recipe.schema import Config, ConfigError, Data, Part, Ramp
+from ms_gan.recipe.schema import LENGTHS, Config, ConfigError, Data, Part, Ramp
 
 PACKAGE = Path(__file__).resolve().parent.parent
 # pyproject.toml puts the recipes into the package when it is installed
 CONFIGS = PACKAGE / "configs" if (PACKAGE / "configs").is_dir() else PACKAGE.parent / "configs"
+
+MOST = 100_000  # values of a recipe; the longest of the project has a hundred
 
 
 def find(path: str | Path) -> Path:
@@ -49,6 +51,8 @@ def load(path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -> Confi
         raise ConfigError(f"{path}: cannot be read: {error}") from None
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    if not _is_of_ordinary_size(tree):
+        raise ConfigError(f"{path}: holds more than {MOST:,} values, aliases written out")
     if tree is None:
         tree = {}
     if not isinstance(tree, dict):
@@ -73,6 +77,19 @@ class _Loader(yaml.SafeLoader):
                 )
             seen.add(key.value)
         return node
+
+
+def _is_of_ordinary_size(tree: Any) -> bool:
+    """Aliases of aliases are small in memory, but not where they are compared or shown."""
+    left, count = [tree], 0
+    while left and count <= MOST:
+        value = left.pop()
+        count += 1
+        if isinstance(value, dict):
+            left += value.values()
+        elif isinstance(value, list):
+            left += value
+    return count <= MOST
 
 
 def _parse(text: str) -> Any:
@@ -110,8 +127,11 @@ class Options(dict):
 
 
 NUMBER = r"[+-]?(\d[\d_]*\.?\d*|\.\d+)([eE][+-]?\d+)?"
+KEYS_OF_LENGTH = tuple(f"train.{name}" for name in LENGTHS)
 EXPONENTIAL = r"[+-]?(\d+\.?\d*|\.\d+)[eE][+-]?\d+"  # a text for YAML where it has no dot
-LENGTHS = {"train.steps": "epochs", "train.epochs": "steps"}  # each takes the other one's place
+RIVALS = {  # of a ramp: each takes the other one's place
+    "steps": "share", "share": "steps", "after": "after_share", "after_share": "after",
+}  # fmt: skip
 
 
 def typed(text: str) -> Typed:
@@ -129,7 +149,8 @@ def typed(text: str) -> Typed:
 
 
 def apply_override(tree: dict, override: str) -> None:
-    """Set `a.b=value` in the tree; train.steps and train.epochs replace each other."""
+    """Set `a.b=value` in the tree; train.steps, train.epochs and train.minutes replace each other,
+    and so do the steps and the share of a ramp."""
     key, separator, text = override.partition("=")
     if not separator or not all(key.split(".")):
         raise ConfigError(f"'{override}': expected key.path=value, for example train.epochs=12")
@@ -151,17 +172,23 @@ def apply_override(tree: dict, override: str) -> None:
         node[parent] = child
         node = child
     node[last] = value
-    if key in LENGTHS and not value.is_null:
-        node[LENGTHS[key]] = None
+    if value.is_null:
+        return
+    if key in KEYS_OF_LENGTH:
+        node.update({name: None for name in LENGTHS if name != last})
+    elif last in RIVALS and {"start", "end"} <= set(node):
+        node.pop(RIVALS[last], None)
 
 
 def check_length(overrides: Iterable[str]) -> None:
-    """Refuse `train.steps=…` and `train.epochs=…` at once, of which the last would win."""
+    """Refuse two of train.steps, train.epochs and train.minutes at once; the last would win."""
     words = [word.partition("=") for word in overrides]
     given = {key: f"{key}={text}" for key, _, text in words if not Typed(text, None).is_null}
-    both = [given[key] for key in LENGTHS if key in given]
-    if len(both) > 1:
-        raise ConfigError(f"{' and '.join(both)}: both say how long; give one of the two")
+    found = [given[key] for key in KEYS_OF_LENGTH if key in given]
+    if len(found) == 2:
+        raise ConfigError(f"{' and '.join(found)}: both say how long; give one of the two")
+    if len(found) > 2:
+        raise ConfigError(f"{', '.join(found)}: all say how long; give one of them")
 
 
 def _is_named(section: str) -> bool:
@@ -224,7 +251,10 @@ def _section(cls: type, tree: Any, path: str) -> Any:
     if missing:
         where = f"{path}.{missing[0]}" if path else missing[0]
         raise ConfigError(f"{where}: missing; expected in every {path or 'recipe'}")
-    return cls(**values)
+    try:
+        return cls(**values)
+    except ConfigError as error:  # a ramp stands in many places
+        raise ConfigError(f"{path}: {error}" if cls is Ramp else str(error)) from None
 
 
 def _like(pair: Any, name: Any) -> Any:
@@ -255,13 +285,15 @@ def _value(hint: Any, value: Any, path: str) -> Any:
         return _terms(value, path)
     if dataclasses.is_dataclass(wanted):
         return _section(wanted, value, path)
+    if wanted is int:
+        value = whole(value)
+        if float in options and type(value) is float:
+            wanted = float
     if wanted is float and type(value) in (int, str):
         try:
             value = float(value)  # YAML reads 1e-4, without a dot, as a string
         except (ValueError, OverflowError):
             pass
-    if wanted is int:
-        value = whole(value)
     if type(value) is not wanted:
         raise ConfigError(f"{path}: expected {wanted.__name__}, got {value!r:.80}{quotes(wanted)}")
     if wanted is float and not math.isfinite(value):
@@ -355,6 +387,8 @@ def _plain(value: Any) -> Any:
     if not dataclasses.is_dataclass(value):
         return value
     tree = {item.name: _plain(getattr(value, item.name)) for item in dataclasses.fields(value)}
+    if isinstance(value, Ramp):  # in updates or in shares
+        tree = {key: item for key, item in tree.items() if item is not None}
     options = tree.pop("options", {})
     return {**tree, **options}
 
@@ -366,16 +400,17 @@ def dump(config: Config) -> str:
 
 def differences(old: Config, new: Config, *, ignore: tuple[str, ...] = ()) -> list[str]:
     """`key: old -> new` of every leaf that differs, without those that `ignore` begins."""
-    left, right = _leaves(to_dict(old)), _leaves(to_dict(new))
+    left, right = leaves(to_dict(old)), leaves(to_dict(new))
     keys = [k for k in {**left, **right} if not k.startswith(ignore)]
     return [f"{k}: {left.get(k)} -> {right.get(k)}" for k in keys if left.get(k) != right.get(k)]
 
 
-def _leaves(tree: dict, prefix: str = "") -> dict[str, Any]:
+def leaves(tree: dict, prefix: str = "") -> dict[str, Any]:
+    """`section.key` -> the value there, of everything in the tree."""
     out = {}
     for key, value in tree.items():
         if isinstance(value, dict):
-            out.update(_leaves(value, f"{prefix}{key}."))
+            out.update(leaves(value, f"{prefix}{key}."))
         else:
             out[f"{prefix}{key}"] = value
     return out

@@ -7,7 +7,7 @@ docstrings are the reference of the keys (`ms-gan keys`): one line for each unde
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ms_gan.errors import UserError
@@ -16,6 +16,10 @@ INSTRUCTION_SETS = (  # oneDNN's names, lowest first
     "SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI",
     "AVX512_CORE_BF16", "AVX512_CORE_FP16", "AVX512_CORE_AMX", "AVX512_CORE_AMX_FP16",
 )  # fmt: skip
+
+LENGTHS = ("steps", "epochs", "minutes")  # of which section train has one
+MINUTES = 100_000
+INTERVALS = ("log", "sample", "evaluate", "save")  # of section every
 
 
 class ConfigError(UserError, ValueError):
@@ -34,23 +38,52 @@ class Part:
 class Ramp:
     """A number that changes while training: see :class:`ms_gan.training.schedules.RampSchedule`.
 
+    Where and how long it changes is given in updates or, under other names, as shares of the run.
+
     Args:
         start, end: the two values.
-        steps: updates that the change takes.
+        steps: updates that the change takes; give this or share.
         after: the update at which it begins.
         shape: 'cosine' or 'linear'.
+        share: of the run, that the change takes, such as 0.6.
+        after_share: of the run, after which it begins; in place of after.
     """
 
     start: float
     end: float
-    steps: int
+    steps: int | None = None
     after: int = 0
     shape: str = "cosine"
+    share: float | None = None
+    after_share: float | None = None
 
     def __post_init__(self):
-        at_least("steps of a ramp", self.steps, 1)
+        if (self.steps is None) == (self.share is None):
+            raise ConfigError("a ramp: give either steps or share (the other one as null)")
+        if self.after and self.after_share is not None:
+            raise ConfigError("a ramp: give either after or after_share (the other one as null)")
+        if self.steps is not None:
+            at_least("steps of a ramp", self.steps, 1)
         at_least("after of a ramp", self.after, 0)
         one_of("shape of a ramp", self.shape, ("cosine", "linear"))
+        for name in ("share", "after_share"):
+            value = getattr(self, name)
+            if value is not None and not (0 <= value <= 1 and (value or name == "after_share")):
+                least = "0 <=" if name == "after_share" else "0 <"
+                raise ConfigError(
+                    f"{name} of a ramp: expected {least} x <= 1, a share of the run, got {value}"
+                )
+
+    def span(self, updates: int) -> tuple[int, int]:
+        """(after, steps) in a run of that many updates; a share is rounded to whole ones."""
+        after = self.after if self.after_share is None else round(self.after_share * updates)
+        steps = max(1, round(self.share * updates)) if self.steps is None else self.steps
+        return after, steps
+
+    def settled(self, updates: int) -> Ramp:
+        """The same ramp in updates."""
+        after, steps = self.span(updates)
+        return Ramp(self.start, self.end, steps, after, self.shape)
 
 
 @dataclass(frozen=True)
@@ -118,58 +151,87 @@ class Train:
     """How long and in which order.
 
     Args:
-        steps: generator updates; give this or epochs.
-        epochs: passes over the data; give this or steps.
+        steps: generator updates; give this, epochs or minutes.
+        epochs: passes over the data; give this, steps or minutes.
+        minutes: the run measures its own step and plans as many as fit; give this, steps or epochs.
         d_steps: discriminator updates per step.
         same_latents: G is updated with the latents of the last D update.
         ema_decay: moving average of the generator, such as 0.999; 0: none.
         pack: images that the discriminator judges at once (PacGAN).
         history: earlier generated images that the discriminator may see again; 0: none.
+        on_divergence: where a number becomes infinite or NaN: 'stop', or 'rollback': go back to the
+            newest finite checkpoint with half the learning rates, three times at most.
     """
 
     steps: int | None = None
     epochs: int | None = None
+    minutes: float | None = None
     d_steps: int = 1
     same_latents: bool = True
     ema_decay: float = 0.0
     pack: int = 1
     history: int = 0
+    on_divergence: str = "stop"
 
     def __post_init__(self):
-        if (self.steps is None) == (self.epochs is None):
-            raise ConfigError("train: give either steps or epochs (the other one as null)")
+        given = [name for name in LENGTHS if getattr(self, name) is not None]
+        if len(given) != 1:
+            found = f"both {' and '.join(given)}" if given else "none"
+            if len(given) > 2:
+                found = "all three"
+            raise ConfigError(
+                f"train: give one of steps, epochs and minutes (the others as null), got {found}"
+            )
         for name in ("steps", "epochs"):
             if getattr(self, name) is not None:
                 at_least(f"train.{name}", getattr(self, name), 1)
+        if self.minutes is not None and not 0 < self.minutes <= MINUTES:
+            raise ConfigError(
+                f"train.minutes: expected > 0 and at most {MINUTES} (ten weeks), got {self.minutes}"
+            )
         at_least("train.d_steps", self.d_steps, 1)
         at_least("train.pack", self.pack, 1)
         at_least("train.history", self.history, 0)
+        one_of("train.on_divergence", self.on_divergence, ("stop", "rollback"))
         if not 0 <= self.ema_decay < 1:
             raise ConfigError(f"train.ema_decay: expected 0 <= x < 1, got {self.ema_decay}")
 
 
 @dataclass(frozen=True)
 class Every:
-    """Intervals in steps; 0 means only at the end, for `evaluate` never.
+    """Intervals in steps; 0 means only at the end, for `evaluate` never. A fraction between 0 and 1
+    is a share of the run: 0.05 is twenty times.
 
     Args:
-        log: a line of log.jsonl.
+        log: a line of log.jsonl; in steps or, as every interval, a share of the run such as 0.05.
         sample: a picture of the fixed samples, which is a frame of progress.gif.
         evaluate: a light evaluation, also at the end; keeps best.ckpt.
         save: a checkpoint from which training can continue.
         keep: how many of those checkpoints stay.
     """
 
-    log: int = 50
-    sample: int = 468
-    evaluate: int = 0
-    save: int = 2340
+    log: int | float = 50
+    sample: int | float = 468
+    evaluate: int | float = 0
+    save: int | float = 2340
     keep: int = 2
 
     def __post_init__(self):
-        for name in ("log", "sample", "evaluate", "save"):
-            at_least(f"every.{name}", getattr(self, name), 0)
+        for name in INTERVALS:
+            value = getattr(self, name)
+            if isinstance(value, float) and not 0 < value < 1:
+                raise ConfigError(
+                    f"every.{name}: expected whole steps, or a share of the run between 0 and 1, "
+                    f"got {value}"
+                )
+            at_least(f"every.{name}", value, 0)
         at_least("every.keep", self.keep, 1)
+
+    def settled(self, steps: int) -> Every:
+        """The same in steps of a run of that many."""
+        values = {name: getattr(self, name) for name in INTERVALS}
+        shares = {name: value for name, value in values.items() if isinstance(value, float)}
+        return replace(self, **{k: max(1, round(share * steps)) for k, share in shares.items()})
 
 
 @dataclass(frozen=True)
@@ -186,6 +248,7 @@ class Runtime:
         layers: 'fast': on CPU, some layers from its fast kernels; 'native': MindSpore's own.
         share_forward: with the same latents, one forward pass of G serves both updates.
         join_batches: D judges real and generated images in one pass where it may.
+        tensorboard: write event files for TensorBoard too; needs tensorboardX.
     """
 
     device: str = "auto"
@@ -195,6 +258,7 @@ class Runtime:
     layers: str = "fast"
     share_forward: bool = True
     join_batches: bool = True
+    tensorboard: bool = False
 
     def __post_init__(self):
         one_of("runtime.layers", self.layers, ("fast", "native"))
@@ -259,6 +323,26 @@ class Config:
             )
         if self.seed >= 2**32:
             raise ConfigError(f"seed: expected less than 2**32, got {self.seed}")
+
+
+def settled(config: Config, steps: int) -> Config:
+    """The recipe with its ramps in updates, as a run of that many steps has them."""
+
+    def of(value: Any, updates: int) -> Any:
+        return value.settled(updates) if isinstance(value, Ramp) else value
+
+    def part(given: Part, updates: int) -> Part:
+        return replace(given, options={k: of(v, updates) for k, v in given.options.items()})
+
+    of_d = steps * config.train.d_steps
+    optimizer = config.optimizer
+    return replace(
+        config,
+        optimizer=replace(optimizer, lr_d=of(optimizer.lr_d, of_d), lr_g=of(optimizer.lr_g, steps)),
+        loss=part(config.loss, steps),
+        terms={name: part(term, steps) for name, term in config.terms.items()},
+        regularizer=config.regularizer and part(config.regularizer, of_d),
+    )
 
 
 def at_least(path: str, value: int, low: int) -> None:

@@ -10,6 +10,8 @@ from typing import TextIO
 from ms_gan.system import output
 
 LINE_EVERY = 5.0  # seconds between plain lines, so that a log file stays readable
+LONG = 180.0  # seconds from which a run says how to ask for a shorter one
+SHORTER = "train.minutes=2"
 
 
 def duration(seconds: float) -> str:
@@ -34,17 +36,33 @@ class Progress:
         self.stream = sys.stdout if stream is None else stream
         self.terminal = output.is_terminal(self.stream)
         self.unread = False
-        self.started = self.shown = None
-        self.first_step = 0
+        self.shown = None
+        self.began, self.compiled = (0, 0.0), False
+        self.hint = False
 
-    def start(self, step: int) -> None:
-        self.first_step = step
-        self.started = time.monotonic()
+    def start(self, step: int, *, hint: bool = False) -> None:
+        """Training begins at that step.
+
+        Args:
+            hint: say once how long the run will take, and how one asks for less.
+        """
+        self.hint = hint
+        self.began, self.compiled = (step, time.monotonic()), False
 
     def show(self, step: int, values: dict[str, float], *, last: bool = False) -> None:
-        """`values` as the trainer logs them; the time left follows from the pace so far."""
+        """`values` as the trainer logs them; the time left follows from the pace so far, which is
+        that since the first call: what is before it was compiled, too."""
         now = time.monotonic()
-        pace = (now - self.started) / max(1, step - self.first_step)
+        pace = (now - self.began[1]) / max(1, step - self.began[0])
+        if not self.compiled:
+            self.began, self.compiled = (step, now), True
+        elif self.hint:
+            self.hint = False
+            if pace * self.total >= LONG:
+                self.line(
+                    f"on this machine {self.total:,} steps take about "
+                    f"{duration(pace * self.total)}; {SHORTER} asks for a run of two minutes"
+                )
         due = self.shown is None or now - self.shown >= LINE_EVERY
         if not (self.terminal or due or last):
             return
