@@ -3,34 +3,38 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mindspore import nn
+from mindspore import Parameter, nn
 
 from ms_gan.models import MODELS, Family
 from ms_gan.objectives.augmentations import AUGMENTATIONS
 from ms_gan.objectives.inputs import INPUTS, Input
 from ms_gan.objectives.judge import Judge
-from ms_gan.objectives.losses import LOSSES
-from ms_gan.objectives.numbers import Numbers
+from ms_gan.objectives.losses import LOSSES, Loss
+from ms_gan.objectives.numbers import Columns, Numbers
 from ms_gan.objectives.penalties import CONSTRAINTS, REGULARIZERS
-from ms_gan.objectives.terms import TERMS
+from ms_gan.objectives.terms import TERMS, Term
 from ms_gan.recipe import reader
 from ms_gan.recipe.registry import Registry, options_of
 from ms_gan.recipe.schema import Config, ConfigError, Part, Ramp
 from ms_gan.runs import checkpoint
 from ms_gan.runs.sampling import Ready, Sampler
+from ms_gan.runs.styles import StyleSampler
 from ms_gan.runs.translating import Translator
 from ms_gan.runs.weights import Weights
+from ms_gan.system import workers
 from ms_gan.system.runtime import set_layers, set_seed
 from ms_gan.training import cells
 from ms_gan.training.feed import Rows
 from ms_gan.training.history import History
+from ms_gan.training.levels import AtLevel, Clock, OnClock, Share, View
 from ms_gan.training.optimizers import OPTIMIZERS
 from ms_gan.training.schedules import RampSchedule, Weight
 from ms_gan.training.state import TrainState
+from ms_gan.training.updates import Updates, sets_of
 
 INPUT = Registry("input", INPUTS)
 LOSS = Registry("loss", LOSSES, weight=1.0)
@@ -99,7 +103,7 @@ def kind_of(given: Input, config: Config) -> str:
 def build_training(
     config: Config, image_shape: Sequence[int], num_classes: int, meta: Mapping[str, Any]
 ) -> TrainState:
-    """Nets, losses, optimizers and the fused step of a recipe, before the first update.
+    """Nets, losses, optimizers and the fused steps of a recipe, before the first update.
 
     Args:
         meta: goes into every checkpoint.
@@ -118,64 +122,35 @@ def build_training(
     )
     average = cells.Average(frozen(build_net(config, "generator", image_shape, num_classes)))
     cells.copy_parameters(gan.generator, average)  # the average starts at the initial weights
-    generator = gan.generator
-    optimizer_d = build_optimizer(config, "optimizer_d", gan.discriminator, config.optimizer.lr_d)
-    optimizer_g = build_optimizer(config, "optimizer_g", generator, config.optimizer.lr_g)
-    averaged = config.train.ema_decay > 0
-
-    given = build_input(config, image_shape, generator.latent_dim)
-    numbers = Numbers()  # the regularizer's come first: see Feed.at
-    of_regularizer = numbers.allot(announced(config.regularizer))
-    judge = build_judge(config, gan.discriminator, image_shape, numbers)
-    loss_part, loss_weight = LOSS.split(config.loss)
-    loss = LOSS.build(loss_part)
-    penalty, constraint = build_regularizer(config, judge, optimizer_d, of_regularizer)
-    loss_g = cells.GeneratorWithLossCell(
-        judge, loss, build_weight(loss_weight, optimizer_g),
-        build_terms(config, given, optimizer_g, numbers),
-    )  # fmt: skip
-    of_input = numbers.allot(given.numbers)
-    train = config.train
-    if not given.latents and not train.same_latents:
-        raise ConfigError("train.same_latents: false is for latents; the generator receives images")
-    history, of_history = None, None
-    if train.history:
-        history = History(image_shape, train.history)
-        of_history = numbers.allot(history.numbers)
-    rows = Rows(
-        config.data.batch_size, train.d_steps, train.same_latents,
-        latents=generator.latent_dim if given.latents else 0, numbers=tuple(numbers.widths),
-        labelled=generator.num_classes > 0,
-    )  # fmt: skip
-    update = cells.AdversarialStep(
-        rows,
-        cells.TrainDiscriminatorCell(
-            cells.DiscriminatorWithLossCell(judge, loss, penalty), optimizer_d, constraint
-        ),
-        cells.TrainGeneratorCell(generator, loss_g, optimizer_g),
-        given=given,
-        columns=of_input,
-        history=history,
-        of_history=of_history,
-        average=cells.ExponentialMovingAverage(
-            generator, average, train.ema_decay, optimizer_g.global_step
-        )
-        if averaged
-        else None,
-        share_forward=config.runtime.share_forward,
+    parts = build_parts(config, image_shape, gan, average)
+    generator, train = gan.generator, config.train
+    growth = getattr(generator, "growth", None)
+    if growth is None:
+        levels = [build_level(config, parts)]
+    else:
+        levels = [build_level(config, parts, level) for level in range(growth.levels)]
+    intervals = lazy(config, parts)
+    updates = Updates(
+        [
+            {active: build_step(config, parts, level, active) for active in sets_of(intervals)}
+            for level in levels
+        ],
+        intervals,
+        growth,
     )
-    update.set_train()
     parameters = list(gan.get_parameters())
-    for optimizer in (optimizer_d, optimizer_g):
+    for optimizer in (o for level in levels for o in (level.optimizer_d, level.optimizer_g)):
         parameters += [p for p in optimizer.get_parameters() if p.name.startswith("optimizer_")]
-    if averaged:
+    if train.ema_decay > 0:
         parameters += list(average.get_parameters())
-    if history is not None:
-        parameters += list(history.get_parameters())
-    return TrainState(
+    known = {id(p) for p in gan.get_parameters()}
+    for kept in (parts.history, parts.clock, *parts.direct.values()):
+        own = [] if kept is None else kept.get_parameters()
+        parameters += [p for p in own if id(p) not in known]
+    state = TrainState(
         step=0,
-        update=update,
-        rows=rows,
+        updates=updates,
+        rows=parts.rows,
         parameters=parameters,
         generator=generator,
         sampler=ready(
@@ -187,11 +162,167 @@ def build_training(
                 "image_shape": list(image_shape),
                 "num_classes": num_classes,
             },
-            given,
+            parts.given,
         ),
-        averaged=averaged,
-        terms=tuple(config.terms),
+        averaged=train.ema_decay > 0,
+        terms=(*(name for name in config.terms if name not in parts.direct), *parts.direct),
     )
+    if config.train.steps is not None:
+        state.settle(config.train.steps)
+    return state
+
+
+@dataclasses.dataclass(frozen=True)
+class Parts:
+    """What all steps of a run share."""
+
+    gan: cells.GAN
+    average: cells.Average
+    given: Input
+    loss: Loss
+    rows: Rows
+    augment: nn.Cell | None
+    history: nn.Cell | None
+    clock: Clock | None  # of nets that grow
+    columns: Mapping[str, Columns]  # which random numbers the parts get
+    direct: Mapping[str, Term]  # terms that are functions of the generator's weights
+
+
+def build_parts(
+    config: Config, image_shape: Sequence[int], gan: cells.GAN, average: cells.Average
+) -> Parts:
+    """What all steps of a run share; random numbers are allotted once."""
+    generator, train = gan.generator, config.train
+    given = build_input(config, image_shape, generator.latent_dim)
+    if not given.latents and not train.same_latents:
+        raise ConfigError("train.same_latents: false is for latents; the generator receives images")
+    augment = None
+    if config.augment is not None:
+        augment = AUGMENT.build(config.augment, image_shape=tuple(image_shape))
+    history = History(image_shape, train.history) if train.history else None
+    numbers = Numbers()
+    columns = {"regularizer": numbers.allot(announced(config.regularizer))}  # first: see Feed.at
+    if augment is not None:
+        columns["augment"] = numbers.allot(augment.numbers)
+    direct = {
+        name: TERM.build(part, generator, image_shape)
+        for name, part in config.terms.items()
+        if TERM[part.name].of_weights
+    }
+    for name, part in config.terms.items():
+        term = direct.get(name, TERM[part.name])
+        columns[f"terms.{name}"] = numbers.allot(term.numbers)
+    columns["input"] = numbers.allot(given.numbers)
+    if history is not None:
+        columns["history"] = numbers.allot(history.numbers)
+    latents = getattr(generator, "latent_width", generator.latent_dim) if given.latents else 0
+    rows = Rows(
+        config.data.batch_size // workers.size(), train.d_steps, train.same_latents,
+        latents=latents, numbers=tuple(numbers.widths), labelled=generator.num_classes > 0,
+    )  # fmt: skip
+    clock = Clock() if hasattr(generator, "growth") else None
+    loss = LOSS.build(LOSS.split(config.loss)[0])
+    return Parts(gan, average, given, loss, rows, augment, history, clock, columns, direct)
+
+
+@dataclasses.dataclass(frozen=True)
+class Level:
+    """Both nets at one of their levels, or as they are, and who moves their weights.
+
+    `steps_d` and `steps_g` count the updates in which ramps are meant; `source` and `target` are
+    what the average follows and what it consists of.
+    """
+
+    generator: nn.Cell
+    discriminator: nn.Cell
+    optimizer_d: nn.Optimizer
+    optimizer_g: nn.Optimizer
+    steps_d: Parameter
+    steps_g: Parameter
+    source: Sequence[Parameter]
+    target: Sequence[Parameter]
+    view: nn.Cell | None = None
+
+
+def build_level(config: Config, parts: Parts, level: int | None = None) -> Level:
+    """The nets of a run at a level, with optimizers of their own; None: nets that do not grow."""
+    generator, discriminator = parts.gan.generator, parts.gan.discriminator
+    average = parts.average.average
+    lr_d, lr_g = config.optimizer.lr_d, config.optimizer.lr_g
+    if level is None:
+        optimizer_d = build_optimizer(
+            config, "optimizer_d", discriminator.trainable_params(), build_schedule(lr_d)
+        )
+        optimizer_g = build_optimizer(
+            config, "optimizer_g", generator.trainable_params(), build_schedule(lr_g)
+        )
+        return Level(
+            generator, discriminator, optimizer_d, optimizer_g,
+            optimizer_d.global_step, optimizer_g.global_step,
+            list(generator.get_parameters()), list(average.get_parameters()),
+        )  # fmt: skip
+    growth, steps = generator.growth, parts.clock.steps
+    share = Share(growth.starts[level], growth.fading[level], steps)
+    source = generator.weights_at(level)
+    target = {p.name.partition(".")[2]: p for p in average.get_parameters()}
+    return Level(
+        AtLevel(generator, level, share),
+        AtLevel(discriminator, level, share),
+        build_optimizer(
+            config, f"optimizer_d.{level}", discriminator.weights_at(level), on(steps, lr_d)
+        ),
+        build_optimizer(config, f"optimizer_g.{level}", source, on(steps, lr_g)),
+        steps,
+        steps,
+        source,
+        [target[p.name.partition(".")[2]] for p in source],
+        View(discriminator, level, share),
+    )
+
+
+def build_step(
+    config: Config, parts: Parts, level: Level, active: tuple[bool, ...]
+) -> cells.AdversarialStep:
+    """One fused step.
+
+    Args:
+        active: which lazy parts are in it, in the order of :func:`lazy`.
+    """
+    train, columns = config.train, parts.columns
+    penalised, *with_terms = active
+    judge = build_judge(config, parts, level.discriminator)
+    penalty, constraint = build_regularizer(config, judge, level.steps_d, columns["regularizer"])
+    loss_g = cells.GeneratorWithLossCell(
+        judge, parts.loss, build_weight(LOSS.split(config.loss)[1], level.steps_g),
+        build_terms(config, parts, level.steps_g),
+    )  # fmt: skip
+    direct = build_direct(config, parts, level.steps_g)
+    average = None
+    if train.ema_decay > 0:
+        average = cells.ExponentialMovingAverage(
+            level.source, level.target, train.ema_decay, level.steps_g
+        )
+    step = cells.AdversarialStep(
+        parts.rows,
+        cells.TrainDiscriminatorCell(
+            cells.DiscriminatorWithLossCell(judge, parts.loss, penalty if penalised else None),
+            level.optimizer_d,
+            constraint,
+        ),
+        cells.TrainGeneratorCell(
+            level.generator, loss_g, level.optimizer_g, list(zip(direct, with_terms, strict=True))
+        ),
+        given=parts.given,
+        columns=columns["input"],
+        history=parts.history,
+        of_history=columns.get("history"),
+        average=average,
+        view=level.view,
+        clock=parts.clock,
+        share_forward=config.runtime.share_forward,
+    )
+    step.set_train()
+    return step
 
 
 def ready(
@@ -199,7 +330,8 @@ def ready(
 ) -> Ready:
     """A trained generator with all that is needed to use it."""
     if given.shape is None:
-        return Sampler(net, image_shape, meta)
+        kind = StyleSampler if hasattr(net, "synthesis") else Sampler
+        return kind(net, image_shape, meta)
     return Translator(net, image_shape, meta, given)
 
 
@@ -216,30 +348,25 @@ def announced(part: Part | None) -> int:
     return 0 if part is None else getattr(REGULARIZER[part.name], "numbers", 0)
 
 
-def build_judge(
-    config: Config, discriminator: nn.Cell, image_shape: Sequence[int], numbers: Numbers
-) -> Judge:
+def build_judge(config: Config, parts: Parts, discriminator: nn.Cell) -> Judge:
     """What all losses, penalties and terms ask for scores."""
-    augment, columns = None, None
-    if config.augment is not None:
-        augment = AUGMENT.build(config.augment, image_shape=tuple(image_shape))
-        columns = numbers.allot(augment.numbers)
     try:
         return Judge(
-            discriminator, augment=augment, columns=columns, pack=config.train.pack,
-            join=config.runtime.join_batches,
+            discriminator, augment=parts.augment, columns=parts.columns.get("augment"),
+            pack=config.train.pack, join=config.runtime.join_batches,
         )  # fmt: skip
     except ValueError as error:
         raise ConfigError(f"train.pack: {error}") from None
 
 
 def build_regularizer(
-    config: Config, judge: Judge, optimizer: nn.Optimizer, columns: nn.Cell
+    config: Config, judge: Judge, steps: Parameter, columns: nn.Cell
 ) -> tuple[cells.Added | None, nn.Cell | None]:
     """The penalty that is added to D's loss, and the constraint on its weights; or None."""
     if config.regularizer is None:
         return None, None
-    part, weight = REGULARIZER.split(config.regularizer)
+    part, every = REGULARIZER.interval(config.regularizer)
+    part, weight = REGULARIZER.split(part)
     if part.name in CONSTRAINTS:
         return None, REGULARIZER.build(part, judge)
     if config.runtime.mode != "graph":  # before MindSpore is in that mode
@@ -248,60 +375,103 @@ def build_regularizer(
             "gradient of a gradient wrongly"
         )
     penalty = REGULARIZER.build(part, judge)
-    return cells.Added(penalty, build_weight(weight, optimizer), columns), None
+    return cells.Added(penalty, build_weight(weight, steps, times=every), columns), None
 
 
-def build_terms(
-    config: Config, given: Input, optimizer: nn.Optimizer, numbers: Numbers
-) -> list[cells.Added]:
-    """What is added to G's loss, in the order of the recipe."""
+def lazy(config: Config, parts: Parts) -> tuple[int, ...]:
+    """In every how many updates the penalty counts, and each term of the generator's weights.
+
+    Raises:
+        ConfigError: the penalty may not be left out of any.
+    """
+    every = 1 if config.regularizer is None else REGULARIZER.interval(config.regularizer)[1]
+    if every > 1 and parts.loss.pairs:
+        raise ConfigError(
+            f"regularizer.every: expected 1 with loss={config.loss.name}, got {every}: this loss "
+            "has a stable equilibrium only under a penalty of every update (arXiv:2501.05441)"
+        )
+    return every, *(TERM.interval(config.terms[name])[1] for name in parts.direct)
+
+
+def build_terms(config: Config, parts: Parts, steps: Parameter) -> list[cells.Added]:
+    """What is added to G's loss as a function of images, in the order of the recipe."""
     terms = []
-    for part in config.terms.values():
-        part, weight = TERM.split(part)
+    for name, part in config.terms.items():
         kind = TERM[part.name]
-        if kind.input not in (None, kind_of(given, config)):
+        if kind.input not in (None, kind_of(parts.given, config)):
             raise ConfigError(
                 f"terms.{part.name}: is for input={kind.input}; the input is {config.input.name}"
             )
-        term = TERM.build(part)
-        terms.append(
-            cells.Added(term, build_weight(weight, optimizer), numbers.allot(term.numbers))
-        )
+        if name not in parts.direct:
+            part, weight = TERM.split(part)
+            columns = parts.columns[f"terms.{name}"]
+            terms.append(cells.Added(TERM.build(part), build_weight(weight, steps), columns))
     return terms
 
 
-def build_weight(weight: float | Ramp, optimizer: nn.Optimizer) -> Weight:
-    """A number or a ramp of a recipe as a factor in the graph, in steps of the optimizer."""
-    return Weight(build_schedule(weight), optimizer.global_step)
+def build_direct(config: Config, parts: Parts, steps: Parameter) -> list[cells.Added]:
+    """What is added to G's loss as a function of its weights, in the order of the recipe."""
+    added = []
+    for name, term in parts.direct.items():
+        part, every = TERM.interval(config.terms[name])
+        weight = build_weight(TERM.split(part)[1], steps, times=every)
+        added.append(cells.Added(term, weight, parts.columns[f"terms.{name}"]))
+    return added
+
+
+def build_weight(weight: float | Ramp, steps: Parameter, times: float = 1.0) -> Weight:
+    """A number or a ramp of a recipe as a factor in the graph, in steps of a counter."""
+    return Weight(build_schedule(weight), steps, times)
 
 
 def build_schedule(value: float | Ramp) -> float | RampSchedule:
-    return RampSchedule(**dataclasses.asdict(value)) if isinstance(value, Ramp) else value
+    if not isinstance(value, Ramp):
+        return value
+    if value.share is None and value.after_share is None:
+        return RampSchedule(value.start, value.end, value.steps, value.after, value.shape)
+    return RampSchedule(value.start, value.end, shape=value.shape, span=value.span)
 
 
-def build_optimizer(config: Config, name: str, net: nn.Cell, lr: float | Ramp) -> nn.Optimizer:
-    """The optimizer of one net, its own parameters named `name.…`."""
+def on(steps: Parameter, lr: float | Ramp) -> float | OnClock:
+    """A learning rate in steps of the run."""
+    return OnClock(build_schedule(lr), steps) if isinstance(lr, Ramp) else lr
+
+
+def build_optimizer(config: Config, name: str, weights: list, lr: Any) -> nn.Optimizer:
+    """The optimizer of one net, its own parameters named `name.…`.
+
+    Args:
+        weights: those that it moves.
+        lr: a number or a schedule.
+    """
     part = OPTIMIZER.resolve(config.optimizer, given=("lr",))
-    optimizer = OPTIMIZER.call(
-        part, OPTIMIZER[part.name], net.trainable_params(), lr=build_schedule(lr)
-    )
+    optimizer = OPTIMIZER.call(part, OPTIMIZER[part.name], weights, lr=lr)
     cells.name_optimizer_parameters(optimizer, name)
     return optimizer
 
 
-def load_training(path: str | Path, state: TrainState) -> None:
+def load_training(
+    path: str | Path,
+    state: TrainState,
+    foreign: Callable[[Mapping[str, Any]], str | None] = lambda meta: None,
+) -> None:
     """Put a checkpoint of :func:`ms_gan.training.trainer.save_all` into the state.
 
     Learning rates stay those of the recipe, which may have been changed since.
+
+    Args:
+        foreign: says of its meta data why it is not the file that it should be, if it is not.
 
     Raises:
         CheckpointError: it is not of this recipe, or holds values that are not finite.
     """
     arrays, meta = checkpoint.load(path)
+    if not isinstance(meta, dict) or type(meta.get("step")) is not int:
+        raise checkpoint.CheckpointError(f"{path}: says no step; not a training checkpoint")
+    if why := foreign(meta):
+        raise checkpoint.CheckpointError(f"{path}: {why}")
     own = [p for p in state.parameters if not p.name.endswith(".learning_rate")]
     checkpoint.restore(own, arrays, path)
-    if meta is None or "step" not in meta:
-        raise checkpoint.CheckpointError(f"{path}: says no step; not a training checkpoint")
     state.step = meta["step"]
 
 

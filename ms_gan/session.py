@@ -14,25 +14,31 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ms_gan.errors import UsageError, UserError
 from ms_gan.recipe import reader
-from ms_gan.recipe.changes import Change, changed, described, is_record, repeated
+from ms_gan.recipe.changes import Change, changed, described, foreign, is_record, repeated
 from ms_gan.recipe.registry import Registry
-from ms_gan.recipe.schema import Config, Data, Ramp
-from ms_gan.runs.progress import Progress
+from ms_gan.recipe.schema import Config, ConfigError, Data, Ramp, settled
+from ms_gan.runs import board
+from ms_gan.runs.progress import Progress, duration
 from ms_gan.runs.run_dir import RunDir, RunError
-from ms_gan.system import output, provenance, runtime
+from ms_gan.system import output, provenance, runtime, workers
 from ms_gan.system.signals import NOBODY_READS, StopSignals
 from ms_gan.version import __version__
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from ms_gan.data import Dataset
     from ms_gan.evaluation.classifier import Classifier
+    from ms_gan.runs.board import Board
     from ms_gan.runs.headline import Headline
     from ms_gan.runs.sampling import Sampler
     from ms_gan.runs.weights import Weights
@@ -41,6 +47,9 @@ if TYPE_CHECKING:
     from ms_gan.training.trainer import Quality
 
 Say = Callable[[str], None]
+Plan = dict[str, Any]  # minutes, steps, and what was measured for them, in seconds
+CALLER = 256  # in place of a signal's number, where `stop` of the caller ends the training
+ROLLBACKS = 3  # times that a run goes back after a divergence
 
 
 def never() -> bool:
@@ -82,8 +91,12 @@ def start(
     if not isinstance(recipe, Config):
         config = reader.load(reader.find(recipe), overrides)
     config = resolved(config)
+    workers.schedule()
+    check_shared(config, workers.asked())
     run = RunDir(folder or Path("runs") / config.name)
     prepare(config)
+    if config.runtime.tensorboard:
+        board.check()
     runtime.import_mindspore(config.runtime.device)
     from ms_gan import build, data
     from ms_gan.training.feed import Feed
@@ -96,14 +109,21 @@ def start(
     device = runtime.set_device(config.runtime.device, say)
     runtime.set_mode(config.runtime.mode)
     if dataset is None:
-        dataset = load_data(config, run, say, download)
+        with workers.first_before_others():
+            dataset = load_data(config, run, say, download)
     check_data(run, dataset, say)
     batches = data.Batches(
         dataset, config.data.batch_size, seed=config.seed, sampling=config.data.sampling,
-        flip=config.data.flip,
+        flip=config.data.flip, share=workers.share(),
     )  # fmt: skip
+    plan = recorded_plan(run, config.train.minutes)
+    if plan:
+        config = with_steps(config, plan["steps"])
     steps = total_steps(config, batches.steps_per_epoch)
+    if steps is not None:
+        config = dataclasses.replace(config, every=config.every.settled(steps))
     say(f"data: {dataset.described()}")
+    say_length(run, config, plan, steps, say)
     meta = {
         "ms_gan": __version__,
         "data": dataset.name,
@@ -114,16 +134,30 @@ def start(
         meta["from"] = origin.sources
     elif "from" in run.manifest:
         meta["from"] = run.manifest["from"]
+    if plan:
+        meta["plan"] = plan
     state = build.build_training(config, dataset.image_shape, dataset.num_classes, meta)
     if origin is not None:
         for line in build.load_weights(origin, state, config):
             say(f"from {line}")
-    feed = Feed(batches, state.rows, seed=config.seed)
-    if change and newest(run) >= steps:
+    feed = Feed(batches, state.rows, seed=config.seed, share=workers.share())
+    if steps is None and workers.size() > 1:
+        raise UsageError(
+            "train.minutes: one process measures how many steps fit, and several workers must make "
+            "the same; give train.steps"
+        )
+    if steps is None and state.updates.growth is not None:
+        raise UsageError(
+            "train.minutes: model.levels says how many steps each level has; give train.steps"
+        )
+    if change and steps is not None and newest(run) >= steps:
         raise UsageError(
             f"--change: {run.path} is complete at step {newest(run)}; give more train.steps too"
         )
-    return Session(config, run, dataset, state, feed, steps, device, say, download, command, change)
+    workers.meet()  # before the first one writes what the others have just read
+    return Session(
+        config, run, dataset, state, feed, steps, device, say, download, command, change, plan
+    )
 
 
 def prepare(config: Config) -> None:
@@ -131,6 +165,23 @@ def prepare(config: Config) -> None:
     convolutions = config.model.name not in runtime.FULLY_CONNECTED
     runtime.limit_instruction_set(convolutions=convolutions, isa=config.runtime.onednn_isa)
     runtime.set_fpmath(config.runtime.onednn_fpmath)
+
+
+def check_shared(config: Config, size: int) -> None:
+    """Raise ConfigError where so many workers cannot share the training of a recipe."""
+    batch, least = config.data.batch_size, size * max(config.train.pack, 2)
+    if size > 1 and (batch % (size * config.train.pack) or batch < least):
+        whole = size * config.train.pack
+        packed = f", {config.train.pack} packed together (train.pack)" * (config.train.pack > 1)
+        raise ConfigError(
+            f"data.batch_size: {batch} images for {size} workers{packed}; expected a multiple of "
+            f"{whole}, at least {least}; change it or the number of workers"
+        )
+    if size > 1 and config.train.history:
+        raise ConfigError(
+            f"train.history: {config.train.history} with {size} workers: each would keep images of "
+            "its own, and a checkpoint holds those of one; expected 0; set it or use one worker"
+        )
 
 
 def resolved(config: Config) -> Config:
@@ -161,18 +212,39 @@ def continued(config: Config, run: RunDir, words: Sequence[str], say: Say) -> tu
                 f"--change: there is no run in {run.path} yet; give {' '.join(words)} by itself"
             )
         return config, {}
-    config, lines = repeated(config, recorded_changes(run), resolved)
+    given, records = config, recorded_changes(run)
+    config, lines = repeated(given, records, resolved)
     new, change = changed(config, words, resolved)
     if change:
         with suppress(RunError):  # a kill came between the recipe and the manifest
             run.check(new, resolved)
             return new, change
-    run.check(config, resolved)
+    written = config
+    if records and "diverged" in records[-1]:
+        with suppress(RunError):  # a kill came between the manifest and the recipe
+            run.check(before := repeated(given, records[:-1], resolved)[0], resolved)
+            written = before
+    run.check(written, resolved)
     for line in lines:
         say(line)
     if change:
         say(f"--change: {described(change)}")
     return new, change
+
+
+def halved(config: Config) -> tuple[Config, Change]:
+    """The recipe with half of both learning rates, and what that changes in it."""
+
+    def half(lr: float | Ramp) -> float | Ramp:
+        if isinstance(lr, Ramp):
+            return dataclasses.replace(lr, start=lr.start / 2, end=lr.end / 2)
+        return lr / 2
+
+    before = config.optimizer
+    now = dataclasses.replace(before, lr_d=half(before.lr_d), lr_g=half(before.lr_g))
+    new = dataclasses.replace(config, optimizer=now)
+    trees = [reader.to_dict(recipe)["optimizer"] for recipe in (config, new)]
+    return new, {f"optimizer.{key}": [tree[key] for tree in trees] for key in ("lr_d", "lr_g")}
 
 
 def recorded_changes(run: RunDir) -> list[dict[str, Any]]:
@@ -215,11 +287,55 @@ def newest(run: RunDir) -> int:
     return max((step for step, _ in run.checkpoint_files()), default=0)
 
 
-def total_steps(config: Config, steps_per_epoch: int) -> int:
-    """Generator updates of the whole run."""
-    if config.train.steps is not None:
+def recorded_plan(run: RunDir, minutes: float | None) -> Plan:
+    """What this run planned when it was asked for so many minutes; empty where it did not."""
+    if minutes is None:
+        return {}
+    plans = [run.manifest.get("plan")]
+    if "sessions" not in run.manifest:  # lost; its checkpoints hold it as well
+        plans += [checkpoint_plan(path) for _, path in reversed(run.checkpoint_files())]
+    for plan in plans:
+        if isinstance(plan, dict) and plan.get("minutes") == minutes:
+            if type(plan.get("steps")) is int and plan["steps"] > 0:
+                return plan
+    return {}
+
+
+def checkpoint_plan(path: Path) -> Any:
+    """The plan that a checkpoint holds, whatever that is; None where it holds none."""
+    from ms_gan.runs import checkpoint
+
+    with suppress(checkpoint.CheckpointError):
+        return (checkpoint.load(path)[1] or {}).get("plan")
+    return None
+
+
+def with_steps(config: Config, steps: int) -> Config:
+    """The recipe of a run that was asked for minutes, once its steps are known."""
+    train = dataclasses.replace(config.train, steps=steps, epochs=None, minutes=None)
+    return dataclasses.replace(config, train=train, every=config.every.settled(steps))
+
+
+def total_steps(config: Config, steps_per_epoch: int) -> int | None:
+    """Generator updates of the whole run; None: they are planned when training begins."""
+    if config.train.steps is not None or config.train.minutes is not None:
         return config.train.steps
     return max(1, config.train.epochs * steps_per_epoch // config.train.d_steps)
+
+
+def say_length(run: RunDir, config: Config, plan: Plan, steps: int | None, say: Say) -> None:
+    """Say how a run that goes on has its length, where that is no matter of course."""
+    if plan:
+        say(f"plan: {steps:,} steps in {plan['minutes']:g} min, as was measured when it began")
+    if steps is None or not newest(run) or settled(config, 1) == settled(config, 10**6):
+        return
+    with suppress(ConfigError):
+        before = reader.load(run.config_file).train.steps
+        if before not in (None, steps):
+            say(
+                "the ramps of this recipe are shares of the run: they follow its length, which was "
+                f"{before:,} steps and is now {steps:,}"
+            )
 
 
 def load_data(config: Config, run: RunDir, say: Say, download: Any) -> Dataset:
@@ -303,8 +419,8 @@ def check_data(run: RunDir, dataset: Dataset, say: Say) -> None:
 class Session:
     """A run that can go on, made by :func:`start`.
 
-    `steps` is its whole length, `state.step` how far it is, `interrupted` the signal that ended
-    the last call of :meth:`train`, or None.
+    `steps` is its whole length (None: `train.minutes` asks to measure it first), `state.step` how
+    far it is, `interrupted` the signal that ended the last call of :meth:`train`, or None.
     """
 
     config: Config
@@ -312,12 +428,13 @@ class Session:
     dataset: Dataset
     state: TrainState
     feed: Feed
-    steps: int
+    steps: int | None
     device: str
     say: Say
     download: Callable[[str, int, int], None] | None = None
     command: str | None = None
     change: Change = dataclasses.field(default_factory=dict)
+    plan: Plan = dataclasses.field(default_factory=dict)
     interrupted: int | None = None
 
     @property
@@ -373,51 +490,150 @@ class Session:
             stop: ends it early too; it is asked before every step.
             progress: shows it; None: a bar on a terminal, plain lines elsewhere.
         """
+        from ms_gan.runs import report
         from ms_gan.training import trainer
 
-        config, run, state = self.config, self.run, self.state
+        if not workers.is_first():
+            return self.follow(stop)
+        run, state, began = self.run, self.state, time.monotonic()
         progress = progress or Progress(self.steps)
-        with run.open(config, **self.sizes(), say=self.say):
+        with run.open(self.config, **self.sizes(), say=self.say):
             self.resume()
+            trainer.check_equal(state)
+            quality = None
+            if self.steps is None:
+                quality = self.quality(progress.line)
+                self.make_plan(quality, began)
+            config, progress.total = self.config, self.steps
             if state.step >= self.steps:
                 if not run.drawn:
+                    self.show_real()
                     trainer.complete(state, run, config.every.keep, self.headline, progress.line)
                 return True
             run.rewind(state.step)
             run.write_recipe(config)
             run.write_manifest(self.manifest())
             self.log_changes()
-            quality = self.quality(progress.line)
-            progress.start(state.step)
-            with StopSignals() as signals:
-                try:
-                    done = trainer.train(
-                        state,
-                        self.feed,
-                        run,
-                        steps=self.steps,
-                        every=config.every,
-                        gallery=lambda sampler: sampler.gallery(config.seed, self.dataset),
-                        headline=self.headline,
-                        show=progress.show,
-                        quality=quality,
-                        stop=lambda: signals.received or progress.unread or stop(),
-                        say=progress.line,
-                    )
-                except trainer.TrainingDiverged as error:
-                    raise trainer.TrainingDiverged(f"{error}; {self.remedy()}") from None
-        self.interrupted = signals.received or (NOBODY_READS if progress.unread else None)
+            self.show_real()
+            quality = quality or self.quality(progress.line)
+            progress.start(state.step, hint=state.step == 0 and not self.plan)
+            with StopSignals() as signals, self.watch(progress.line) as watch:
+                agreed = workers.Agreement(
+                    lambda: signals.received or NOBODY_READS * progress.unread or CALLER * stop()
+                )
+                while True:
+                    try:
+                        done = trainer.train(
+                            self.state,
+                            self.feed,
+                            run,
+                            steps=self.steps,
+                            every=self.config.every,
+                            gallery=self.gallery,
+                            headline=self.headline,
+                            show=progress.show,
+                            quality=quality,
+                            watch=watch,
+                            stop=agreed,
+                            say=progress.line,
+                        )
+                    except trainer.TrainingDiverged as error:
+                        if not self.roll_back(error.what, progress.line):
+                            report.Report(run, progress.line).write()
+                            raise trainer.TrainingDiverged(f"{error}; {self.remedy()}") from None
+                        quality = self.quality(progress.line)
+                    else:
+                        break
+        self.interrupted = agreed.wished if 0 < agreed.wished < CALLER else None
+        workers.meet()  # the others stay until everything is written
         return done
+
+    def follow(self, stop: Callable[[], bool] = never) -> bool:
+        """What :meth:`train` is on all workers but the first: the same updates, and no file."""
+        from ms_gan.training import trainer
+
+        self.resume()
+        trainer.check_equal(self.state)
+        if self.state.step >= self.steps:
+            return True
+        with StopSignals() as signals:
+            agreed = workers.Agreement(lambda: signals.received or CALLER * stop())
+            done = trainer.follow(
+                self.state, self.feed, steps=self.steps, every=self.config.every, stop=agreed
+            )
+        self.interrupted = agreed.wished if 0 < agreed.wished < CALLER else None
+        workers.meet()
+        return done
+
+    @contextmanager
+    def watch(self, say: Say) -> Iterator[Board | None]:
+        """What writes event files for TensorBoard, if the recipe asks for it."""
+        if not self.config.runtime.tensorboard:
+            yield None
+            return
+        with closing(board.Board(self.run, self.state.step, say)) as watch:
+            yield watch
+
+    def show_real(self) -> None:
+        """real.png, once: real images, arranged as the samples are."""
+        if self.run.real_file.exists():
+            return
+        from ms_gan.runs import visualise
+
+        picture = self.sampler.real_gallery(self.dataset)
+        if picture is not None:
+            visualise.save_png(self.run.real_file, picture)
+
+    def gallery(self, sampler: Sampler) -> np.ndarray:
+        """The picture of a generator in samples/."""
+        return sampler.gallery(self.config.seed, self.dataset)
+
+    def make_plan(self, quality: Quality | None, began: float) -> None:
+        """Find out how many steps fit into the minutes; from here on the run has this length.
+
+        Args:
+            began: when training began, by the clock from which the minutes count.
+        """
+        from ms_gan.training import plan
+
+        config, state = self.config, self.state
+        seconds = 60 * config.train.minutes
+        costs = plan.measure(state, self.feed, self.run, self.gallery, quality, seconds=seconds)
+        spent = time.monotonic() - began
+        steps = plan.steps_within(seconds - spent, costs, config.every.settled)
+        beside = costs.beside(steps, config.every.settled(steps))
+        self.plan = {
+            "minutes": config.train.minutes,
+            "steps": steps,
+            "step": round(costs.step, 6),
+            "spent": round(spent, 3),
+            "beside": round(beside, 3),
+        }
+        late = spent + steps * costs.step + beside - seconds
+        self.say(
+            f"plan: {steps:,} steps in {config.train.minutes:g} min: {1000 * costs.step:.3g} ms a "
+            f"step; {spent:.1f} s went to compiling and measuring, {beside:.1f} s are kept for "
+            "pictures, evaluation and saving"
+            + (f"; it will be late by {duration(math.ceil(late))}" if late > 0 else "")
+        )
+        say_length(self.run, config, {}, steps, self.say)
+        self.config, self.steps = with_steps(config, steps), steps
+        if state.step > steps:
+            self.say(self.how_far())
+        meta = {**state.sampler.meta, "config": reader.to_dict(self.config), "plan": self.plan}
+        state.sampler = dataclasses.replace(state.sampler, meta=meta)
 
     def sizes(self) -> dict[str, int]:
         """Bytes of a checkpoint (`size`), and of all that will be saved at once (`room`)."""
         state, every = self.state, self.config.every
-        left = self.steps - newest(self.run)
-        if left <= 0:
+        left = None if self.steps is None else self.steps - newest(self.run)
+        if left is not None and left <= 0:
             return {}
         size = sum(parameter.nbytes for parameter in state.parameters)
         shown = sum(parameter.nbytes for parameter in state.sampler.net.get_parameters())
-        saves = max(1, left // every.save) if every.save else 1
+        saves = every.keep  # at most, where the length is not known yet
+        if left is not None:
+            saves = max(1, left // every.save) if every.save else 1
         kept = max(0, every.keep - len(self.run.checkpoint_files()))  # that are not there yet
         return {"size": size, "room": size * (min(kept, saves - 1) + 1) + 2 * shown}
 
@@ -431,7 +647,7 @@ class Session:
             if step == self.state.step:
                 return  # this process has just saved it
             try:
-                build.load_training(path, self.state)
+                build.load_training(path, self.state, functools.partial(self.not_own, step))
             except CheckpointError as error:
                 self.say(f"passed over a broken checkpoint: {error}")
                 broken.append(path)
@@ -446,9 +662,57 @@ class Session:
                     "starts at step 0 again"
                 )
 
+    def not_own(self, step: int, meta: Mapping[str, Any]) -> str | None:
+        """Why a checkpoint is not the one that this run saved at `step`, if it is not."""
+        if meta["step"] != step:
+            return f"was saved at step {meta['step']}, but is called after step {step}"
+        if found := foreign(self.config, meta.get("config"), resolved):
+            return f"is of another run ({'; '.join(found)})"
+        return None
+
+    def roll_back(self, what: str, say: Say) -> bool:
+        """Go back to the newest finite checkpoint, or to the start, with half the learning rates,
+        as `--change` does it; whether the recipe wants that and it was not done too often.
+
+        The manifest comes first: a kill in between finds there what has to be done.
+
+        Args:
+            what: became infinite or not a number.
+        """
+        from ms_gan import build
+        from ms_gan.training import trainer
+
+        run, records = self.run, recorded_changes(self.run)
+        again = sum("diverged" in record for record in records)
+        begun = trainer.last_finite(run) is not None
+        if self.config.train.on_divergence != "rollback" or again >= ROLLBACKS:
+            return False
+        if workers.size() > 1:  # the others have gone on
+            return False
+        if not begun and "from" in self.state.meta:  # its weights are not here any more
+            return False
+        self.config, change = halved(self.config)
+        meta, shape = self.state.sampler.meta, self.dataset.image_shape
+        self.state = build.build_training(self.config, shape, self.dataset.num_classes, meta)
+        if begun:
+            self.resume()
+        step = self.state.step
+        record = {"step": step, "changed": change, "diverged": what}
+        run.write_manifest({**run.manifest, "changes": [*records, record]})
+        run.write_recipe(self.config)
+        run.rewind(step)
+        self.log_changes()
+        say(
+            f"warning: {what}: back to step {step} with half the learning rates "
+            f"({described(change)}), for the {('first', 'second', 'last')[again]} time"
+        )
+        return True
+
     def how_far(self) -> str:
         """A line about the step from which a run goes on."""
         step = self.state.step
+        if self.steps is None:
+            return f"continuing at step {step}"
         if step > self.steps:
             return (
                 f"{self.run.path}: is at step {step} already, more than the {self.steps} that are "
@@ -467,7 +731,8 @@ class Session:
         """Bring the log up to what the manifest says of changes."""
         logged = [row for row in self.run.read_log() if "changed" in row]
         for record in recorded_changes(self.run)[len(logged) :]:
-            self.run.log(record["step"], changed=record["changed"])
+            why = {"warning": record["diverged"]} if "diverged" in record else {}
+            self.run.log(record["step"], changed=record["changed"], **why)
         self.change = {}
 
     def remedy(self) -> str:
@@ -534,13 +799,20 @@ class Session:
         process = provenance.process()
         session = {
             "step": self.state.step,
+            "steps": self.steps,
             "command": self.command,
             "device": self.device,
+            **({"workers": workers.size()} if workers.size() > 1 else {}),
             **process,
             "versions": {"ms_gan": __version__, **process["versions"]},
         }
         dataset = self.dataset
-        marks = {"from": self.state.meta.get("from"), "changes": self.changes()}
+        marks = {
+            "from": self.state.meta.get("from"),
+            "changes": self.changes(),
+            "columns": list(self.sampler.columns),
+            "plan": self.plan,
+        }
         return {
             "data": {
                 "name": dataset.name,
@@ -548,6 +820,7 @@ class Session:
                 "images": len(dataset),
                 "image_shape": list(dataset.image_shape),
                 "classes": list(dataset.classes),
+                "class_shares": dataset.class_shares.round(6).tolist(),
                 "md5": dataset.md5,
             },
             **{key: value for key, value in marks.items() if value},

@@ -211,6 +211,9 @@ def test_a_short_run(tmp_path):
     median = f"{result['summary']['mlp']['bare']['median']:.1f}"
     rows = [row.split("  ", 1) for row in done.stdout.splitlines()]
     assert any(row[0] == "ms_gan bare step" and median in row[1] for row in rows)
+    plan = next(row[1] for row in rows if row[0] == "steps in train.minutes=10")
+    alone = 600_000 / result["summary"]["mlp"]["ours"]["median"]
+    assert 0.5 * alone < int(plan.strip().replace(",", "")) < alone
 
 
 def test_the_points_of_a_curve_grow_by_a_factor():

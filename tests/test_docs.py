@@ -26,7 +26,8 @@ OTHERS = [ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", ROOT / "ms_gan" / "as
 PAGES = [*READMES, *DOCS, *OTHERS]
 TRANSLATED = [page for page in PAGES if page.with_stem(page.stem + "_CN").is_file()]
 VERBS = (
-    "train", "generate", "apply", "evaluate", "train-classifier", "export", "keys", "doctor",
+    "train", "distribute-train", "generate", "apply", "evaluate", "report", "compare",
+    "train-classifier", "export", "keys", "completion", "doctor",
 )  # fmt: skip
 OPTIONAL = ("onnxruntime",)  # a page may import what is not installed here
 PLACEHOLDER = re.compile(r"…|\b(NAME|OTHER)\b|=N\b")  # in a command that shows a form
@@ -176,7 +177,7 @@ def of_the_package(words):
     script = next((word for word in words if word.startswith("scripts/")), None)
     if script:
         assert (ROOT / script).is_file(), words
-        verb = Path(script).stem.removeprefix("run_")
+        verb = Path(script).stem.removeprefix("run_").replace("_", "-")
         return [verb, *words[words.index(script) + 1 :]] if verb in VERBS else None
     if words[:2] == ["python", "-m"]:
         assert importlib.util.find_spec(words[2]), words

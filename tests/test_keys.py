@@ -36,7 +36,7 @@ def test_every_option_has_a_meaning(table):
     given = data.GIVEN if table.kind == "data" else keys.GIVEN
     for name in table:
         factories = table[name] if isinstance(table[name], tuple) else (table[name],)
-        known = {"weight"}.union(*(keys.described(factory) for factory in factories))
+        known = set(keys.COMMON).union(*(keys.described(factory) for factory in factories))
         options = set(table.accepted(name)) - set(given)
         assert options <= known, f"{table.kind} '{name}': say what it means under Args:"
         assert all(keys.first_line(factory) for factory in factories)

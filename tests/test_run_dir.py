@@ -271,3 +271,14 @@ def test_file_names_sort_by_step(run):
     (run.checkpoints / "step_x.ckpt").write_text("")
     (run.checkpoints / "other.ckpt").write_text("")
     assert run.checkpoint_files() == []
+
+
+def test_a_complete_run_is_swept_too(tmp_path):
+    """A kill while it was tried what a save will do; nothing is saved any more after that."""
+    run = RunDir(tmp_path)
+    with run.open(RECIPE):
+        left = [run.path / "..trial.0.77.ckpt", run.samples / ".0000003.77.png"]
+    for path in left:
+        path.write_bytes(b"trial")
+    with run.open(RECIPE):
+        assert not any(path.exists() for path in left)

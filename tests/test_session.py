@@ -36,7 +36,7 @@ runtime: {device: CPU, mode: graph, layers: fast, share_forward: true, join_batc
 
 def files_of(folder):
     """Path -> content, of all that a run has written and no clock has touched."""
-    clocks = ("manifest.json", "log.jsonl", "curves.png", ".lock")
+    clocks = ("manifest.json", "log.jsonl", "curves.png", "report.html", ".lock")
     paths = [p for p in folder.rglob("*") if p.is_file() and p.name not in clocks]
     return {str(p.relative_to(folder)): p.read_bytes() for p in paths}
 
@@ -136,7 +136,7 @@ def test_images_of_ones_own(tmp_path, monkeypatch, rng):
     assert run.train() is True
     assert run.run.manifest["data"] == {
         "name": "mine", "source": "made here", "images": 40, "image_shape": [1, 8, 8],
-        "classes": ["left", "right"], "md5": {"mine": "abc"},
+        "classes": ["left", "right"], "class_shares": [0.5, 0.5], "md5": {"mine": "abc"},
     }  # fmt: skip
     images, labels = run.sampler.samples(1, 4, label=1)
     assert images.shape == (4, 1, 8, 8) and labels.tolist() == [1] * 4

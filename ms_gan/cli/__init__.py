@@ -94,12 +94,12 @@ def for_doctor(words: Sequence[str]) -> bool:
 
 
 def parse(words: Sequence[str]) -> argparse.Namespace:
-    """Arguments of the command line; overrides and pictures may stand before, between and after
-    options."""
+    """Arguments of the command line; overrides, pictures and runs may stand before, between and
+    after options."""
     top = parser(words)
     words = words or ["--help"]
     arguments, rest = top.parse_known_args(words)
-    many = [name for name in ("overrides", "pictures") if name in arguments]
+    many = [name for name in ("overrides", "pictures", "runs") if name in arguments]
     stray = [word for word in rest if word.startswith("-") or not many]
     if stray:
         top.error(f"unrecognized arguments: {' '.join(stray)}")
@@ -115,13 +115,26 @@ def parser(words: Sequence[str] = ()) -> Parser:
     top.add_argument("--version", action="version", version=f"ms_gan {__version__}")
     commands = top.add_subparsers(required=True, metavar="COMMAND")
     if not for_doctor(words):  # which must answer even where what the others need is missing
-        from ms_gan.cli import apply, evaluate, export, generate, keys, train
+        from ms_gan.cli import (
+            apply,
+            completion,
+            distribute_train,
+            evaluate,
+            export,
+            generate,
+            keys,
+            report,
+            train,
+        )
 
         train.add_parser(commands)
+        distribute_train.add_parser(commands)
         generate.add_parser(commands)
         apply.add_parser(commands)
         evaluate.add_parsers(commands)
+        report.add_parsers(commands)
         export.add_parser(commands)
         keys.add_parser(commands)
+        completion.add_parser(commands, top)
     doctor.add_parser(commands)
     return top

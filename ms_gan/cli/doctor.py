@@ -30,7 +30,7 @@ from ms_gan.version import __version__
 INSTALL = "pip install -r requirements.txt"
 PACKAGES = {  # what is imported -> its name for pip
     "yaml": "pyyaml", "PIL": "pillow", "imageio": "imageio", "matplotlib": "matplotlib",
-    "sklearn": "scikit-learn",
+    "sklearn": "scikit-learn", "jinja2": "jinja2",
 }  # fmt: skip
 VARIABLES = (
     "MS_GAN_DATA", "XDG_CACHE_HOME", *runtime.ISA_VARIABLES, runtime.FPMATH_VARIABLE,
@@ -42,7 +42,8 @@ CPU_FEATURES = (  # of x86-64 and ARM, as Linux names them; those that matter fo
     "sse4_1", "avx", "avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16",
     "amx_tile", "amx_bf16", "asimd", "asimdhp", "sve", "sve2", "bf16", "i8mm",
 )  # fmt: skip
-NOT_NEEDED = {"matplotlib", "sklearn"}  # without them: no curves.png, no embedded digits
+# Without them: no curves.png, no embedded digits, no report.html.
+NOT_NEEDED = {"matplotlib", "sklearn", "jinja2"}
 LITTLE = 1e9  # bytes of free disk
 PROBE = """
 import json, os
@@ -205,7 +206,9 @@ def mindspore_and_device(can_be_tried: bool, minutes: int) -> Iterator[Line]:
         yield Line("mindspore", f"{installed_version()}, does not work: {why}", remedy, broken=True)
         return
     version, device, said, threads = result
-    other = "" if version.startswith("2.10.") else f"ms_gan was made for 2.10: {INSTALL}"
+    oldest, newest = runtime.numbers(runtime.OLDEST), runtime.numbers(runtime.NEWEST)
+    tried = oldest <= runtime.numbers(version) <= newest
+    other = "" if tried else f"tried were {runtime.OLDEST} to {runtime.NEWEST}: {INSTALL}"
     yield Line("mindspore", version, other)
     # set_device says `device: CPU (passed over …)`, and before it what takes long
     lines = [line.removeprefix("device: ") for line in said if line.startswith("device: ")]

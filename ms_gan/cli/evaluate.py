@@ -19,10 +19,11 @@ from ms_gan.cli.console import (
     say,
     say_replaced,
 )
-from ms_gan.cli.source import add_generator, generator_file
+from ms_gan.cli.source import add_generator, add_truncation, generator_file, truncated
 from ms_gan.errors import UsageError
 from ms_gan.recipe import reader, schema
 from ms_gan.runs import shipped
+from ms_gan.runs.run_dir import RunDir
 from ms_gan.system import program, runtime
 from ms_gan.system.provenance import git_commit
 from ms_gan.version import __version__
@@ -84,6 +85,7 @@ def add_parsers(commands: argparse._SubParsersAction) -> None:
     evaluate.add_argument(
         "--pair-root", metavar="DIR", help="the folder of data.pair, of a generator of pairs"
     )
+    add_truncation(evaluate)
     evaluate.add_argument("--device", choices=DEVICES, default="auto", help="(%(default)s)")
     evaluate.set_defaults(run=run_evaluate)
 
@@ -173,11 +175,13 @@ def run_evaluate(arguments: argparse.Namespace) -> int:
 
     runtime.import_mindspore(arguments.device)
     from ms_gan import build
+    from ms_gan.runs.report import Report
     from ms_gan.runs.translating import Translator
 
     runtime.set_device(arguments.device)
     runtime.set_mode("graph")
     sampler = build.load_sampler(path)
+    sampler = truncated(sampler, arguments.truncation, path)
     name = data_name(arguments, sampler.meta, path)
     judge = find_classifier(arguments, name, sampler, path)
     kind = evaluate_pictures if isinstance(sampler, Translator) else evaluate_samples
@@ -185,6 +189,8 @@ def run_evaluate(arguments: argparse.Namespace) -> int:
     write_evaluation(arguments, out, path, sampler.meta, judge, name, result, test_images)
     say(f"written to {out}")
     say_replaced(out, picture)
+    if (run := RunDir(out.parent)).report_file.is_file():
+        Report(run, say).write()
     return 0
 
 

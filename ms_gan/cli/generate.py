@@ -9,7 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from ms_gan.cli.console import DEVICES, called, natural, positive, say, say_replaced
-from ms_gan.cli.source import add_generator, generator_file
+from ms_gan.cli.source import (
+    add_generator,
+    add_truncation,
+    generator_file,
+    styled,
+    truncated,
+)  # fmt: skip
 from ms_gan.errors import UsageError, near_miss
 from ms_gan.system import runtime
 
@@ -34,7 +40,13 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     generate.add_argument(
         "--format", choices=FORMATS, default="grid",
         help="grid: one PNG; png: single PNGs; npy: float32 [N, C, H, W] in [-1, 1]; "
-        "gif: a walk between latents (%(default)s)",
+        "gif: a walk between latents; mix: of a StyleGAN, the coarse styles of the first column "
+        "with the fine ones of the first row (%(default)s)",
+    )  # fmt: skip
+    add_truncation(generate)
+    generate.add_argument(
+        "--cut", type=positive, metavar="N",
+        help="mix: so many layers are coarse (half of them)",
     )  # fmt: skip
     generate.add_argument(
         "--scale", type=positive, metavar="N",
@@ -62,6 +74,8 @@ def run_generate(arguments: argparse.Namespace) -> int:
     if arguments.list_classes:
         return list_classes(sampler, path)
     arguments.label = label_of(arguments.label, sampler, path)
+    sampler = truncated(sampler, arguments.truncation, path)
+    check_mix(arguments, sampler, path)
     try:
         written = write_samples(arguments, sampler)
     except BrokenPipeError:  # of the terminal, not of the folder
@@ -144,6 +158,18 @@ def check_scale(arguments: argparse.Namespace, sampler: Any) -> None:
             f"--scale: {arguments.scale} makes images of {side * arguments.scale} pixels a side; "
             f"expected at most {max(1, LONGEST_SIDE // side)}"
         )
+
+
+def check_mix(arguments: argparse.Namespace, sampler: Any, path: Path) -> None:
+    """Whether styles can be mixed as they are to be; sets where they are cut."""
+    if arguments.format != "mix":
+        if arguments.cut is not None:
+            raise UsageError("--cut: is for --format mix; leave it out or give both")
+        return
+    layers = styled(sampler, "--format mix", path).layers
+    arguments.cut = arguments.cut or layers // 2
+    if arguments.cut >= layers:
+        raise UsageError(f"--cut: expected 1 to {layers - 1}, got {arguments.cut}")
 
 
 def batches(arguments: argparse.Namespace, sampler: Any, num: int, labels: Any = None) -> Any:
@@ -233,5 +259,29 @@ def write_gif(arguments: argparse.Namespace, sampler: Any) -> str:
     return f"{path}"
 
 
+def write_mix(arguments: argparse.Namespace, sampler: Any) -> str:
+    """A table of mixed styles, as many rows as columns."""
+    from ms_gan.runs import visualise
+
+    path = arguments.out / "mix.png"
+    _, height, width = sampler.image_shape
+    scale = arguments.scale or visualise.enlargement(height, width)
+    most = math.isqrt(GRID_PIXELS // (scale**2 * height * width)) - 1
+    side = max(1, min(math.isqrt(arguments.num), most))
+    images = sampler.table(arguments.seed, side, arguments.cut, arguments.label)
+    picture = visualise.grid(images, columns=side + 1, scale=arguments.scale)
+    visualise.save_png(path, picture)
+    return (
+        f"{path}: {side} x {side} mixtures; layers 1 to {arguments.cut} are those of the first "
+        "column, the others those of the first row"
+    )
+
+
 # Takes (arguments, sampler), returns what it wrote.
-FORMATS = {"grid": write_grid, "png": write_pngs, "npy": write_array, "gif": write_gif}
+FORMATS = {
+    "grid": write_grid,
+    "png": write_pngs,
+    "npy": write_array,
+    "gif": write_gif,
+    "mix": write_mix,
+}

@@ -64,6 +64,11 @@ def reference() -> str:
 
 # What the program gives to the constructors, which is no option of a recipe.
 GIVEN = ("image_shape", "input_shape", "num_classes", "lr")
+# What every part of a kind may have, whatever its constructor takes.
+COMMON = {
+    "weight": "a number or a ramp.",
+    "every": "in every how many updates it counts, and how often there; 1: in each.",
+}
 
 
 def keys(section: str, cls: type) -> Iterator[tuple[str, str, str]]:
@@ -96,7 +101,7 @@ def part(table: Any, name: str, given: tuple[str, ...]) -> Iterator[tuple[str, s
         if len(set(said.values())) > 1:
             meaning = " ".join(f"{role}: {text}" for role, text in said.items())
         else:
-            meaning = next(iter(said.values()), "a number or a ramp.")
+            meaning = next(iter(said.values()), COMMON.get(option, ""))
         yield f"`{option}`", written(parameter.default), meaning
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from ms_gan.errors import UsageError
 from ms_gan.runs import shipped
@@ -23,6 +24,42 @@ def add_generator(
         "--pretrained", choices=list(shipped_ones),
         help="which shipped generator (mnist, the best one, which takes --label)",
     )  # fmt: skip
+
+
+def add_truncation(parser: argparse.ArgumentParser) -> None:
+    """The argument that :func:`truncated` reads."""
+    parser.add_argument(
+        "--truncation", type=share, metavar="PSI",
+        help="of a StyleGAN: bring styles nearer to their mean, 0.7: more typical images that vary "
+        "less (1: as they are)",
+    )  # fmt: skip
+
+
+def share(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0.0 <= value <= 2.0:
+        raise argparse.ArgumentTypeError(f"expected a number from 0 to 2, got {text}")
+    return value
+
+
+def truncated(sampler: Any, psi: float | None, path: Path) -> Any:
+    """The generator with its styles nearer to their mean, where that was asked."""
+    return sampler if psi is None else styled(sampler, "--truncation", path).truncated(psi)
+
+
+def styled(sampler: Any, option: str, path: Path) -> Any:
+    """The generator, if it has styles."""
+    from ms_gan.runs.styles import StyleSampler
+
+    if not isinstance(sampler, StyleSampler):
+        raise UsageError(
+            f"{option}: the generator in {path} has no styles; leave it out or use a StyleGAN "
+            "(configs/stylegan_sprites.yaml)"
+        )
+    return sampler
 
 
 def generator_file(arguments: argparse.Namespace) -> Path:

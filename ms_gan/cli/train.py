@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
 from pathlib import Path
 
 from ms_gan import session
@@ -12,12 +13,24 @@ from ms_gan.recipe import reader
 from ms_gan.runs import shipped
 from ms_gan.runs.headline import Headline
 from ms_gan.runs.run_dir import RunDir
+from ms_gan.system import msrun, workers
 
 DEFAULT_CONFIG = reader.CONFIGS / "default.yaml"
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
     train = commands.add_parser("train", help="train a recipe; the same command again continues")
+    add_options(train)
+    train.add_argument("--dry-run", action="store_true", help="check and show the recipe only")
+    train.add_argument(
+        "--list-data", action="store_true",
+        help="show what the recipe's data are only: every class, every file that is left out",
+    )  # fmt: skip
+    train.set_defaults(run=run_train)
+
+
+def add_options(train: argparse.ArgumentParser) -> None:
+    """Which run, and how it goes on."""
     train.add_argument(
         "-c", "--config", type=Path, default=DEFAULT_CONFIG, help="a recipe (%(default)s)"
     )
@@ -32,21 +45,18 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         help="go on with this run from its newest checkpoint with another value, for example "
         "optimizer.lr_d=1e-4",
     )  # fmt: skip
-    train.add_argument("--dry-run", action="store_true", help="check and show the recipe only")
     train.add_argument(
-        "--list-data", action="store_true",
-        help="show what the recipe's data are only: every class, every file that is left out",
+        "overrides", nargs="*", default=[], metavar="key.path=value",
+        help="for example train.minutes=5",
     )  # fmt: skip
-    train.add_argument(
-        "overrides", nargs="*", metavar="key.path=value", help="for example train.epochs=12"
-    )
-    train.set_defaults(run=run_train)
 
 
 def run_train(arguments: argparse.Namespace) -> int:
     """Train to the end (0), or to a signal (128 + its number) with everything saved."""
     if arguments.list_data:
         return list_data(arguments)
+    if workers.is_started():
+        say(msrun.greeting(int(os.environ.get("RANK_ID", 0)), workers.asked()))
     again = command(arguments.words)
     run = session.start(
         arguments.config, arguments.run_dir, arguments.overrides,
@@ -60,8 +70,13 @@ def run_train(arguments: argparse.Namespace) -> int:
             say(line)
         say(reader.dump(run.config).rstrip())
         say(build.summary(run.state))
+        if run.steps is None:
+            say("train.minutes: how many steps fit is measured when training begins")
         return 0
-    if run.train():
+    complete = run.train()
+    if not workers.is_first():
+        return 0  # the first one says how it went
+    if complete:
         return finished(run.run, run.state.step, run.headline)
     say(f"interrupted at step {run.state.step} of {run.steps}; everything is saved")
     say(f"to continue: {again}")
@@ -83,10 +98,12 @@ def list_data(arguments: argparse.Namespace) -> int:
 def finished(run: RunDir, step: int, headline: Headline) -> int:
     """Say what there is now and what can be done with it."""
     say(f"complete at step {step}: {run.gif_file}, {run.curves_file}, {run.sample_file(step)}")
+    if run.report_file.is_file():
+        say(f"all of it as a page: {run.report_file}")
     if best := best_line(run, headline):
         say(best)
     say(f"new images: {called('generate', str(run.generator_file))}")
-    say("train longer with train.steps=…, or anew with --run-dir")
+    say("train longer with train.steps=… or train.minutes=…, or anew with --run-dir")
     return 0
 
 

@@ -58,6 +58,10 @@ class Measured:
         self.rows.append({"step": step, **row, **values})
         return values
 
+    def rehearse(self, sampler: Sampler) -> None:
+        """Take as long as `measure` does, without a trace."""
+        self.real.compare(sampler, seed=self.seed)
+
     @property
     def latest(self) -> dict[str, Any]:
         """The newest evaluation alone."""

@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from ms_gan.errors import UserError
 from ms_gan.recipe import reader
 from ms_gan.recipe.schema import Config, ConfigError
 
@@ -21,7 +22,9 @@ MAY_CHANGE = (
 )  # fmt: skip
 # What is given anew with every command and is no change of the recipe.
 AS_BEFORE = (
-    "train.steps", "train.epochs", "every.", "runtime.", "data.root", "data.pair.root",
+    "train.steps", "train.epochs", "train.minutes", "train.on_divergence", "every.", "runtime.",
+    "data.root",
+    "data.pair.root",
 )  # fmt: skip
 
 
@@ -65,6 +68,17 @@ def changed(
 def may_change(key: str) -> bool:
     """Whether a run can go on with another value of the key."""
     return key.startswith(MAY_CHANGE) and key != "optimizer.name"
+
+
+def foreign(config: Config, tree: Any, resolve: Callable[[Config], Config]) -> list[str]:
+    """What differs in another recipe that no run of this one can have changed; it has the form of
+    :func:`ms_gan.recipe.reader.to_dict`. Of a recipe that cannot be read, nothing is known."""
+    try:
+        other = resolve(reader.from_dict(tree))
+    except UserError:
+        return []
+    found = reader.differences(config, other, ignore=("name", *AS_BEFORE))
+    return [line for line in found if not may_change(line.partition(":")[0])]
 
 
 def repeated(

@@ -28,7 +28,8 @@ class Registry:
     Args:
         kind: the section of a recipe, for messages.
         table: a factory takes its options as keyword-only arguments. If it has an attribute
-            `weight`, a recipe may give another one, a number or a ramp.
+            `weight`, a recipe may give another one, a number or a ramp; the same of `every`, a
+            whole number of updates.
         weight: the weight of factories that have no such attribute; None: they have none.
     """
 
@@ -55,6 +56,9 @@ class Registry:
         if weight is not None:
             kind = inspect.Parameter.KEYWORD_ONLY
             options["weight"] = inspect.Parameter("weight", kind, default=float(weight))
+        if hasattr(self[name], "every"):
+            kind = inspect.Parameter.KEYWORD_ONLY
+            options["every"] = inspect.Parameter("every", kind, default=self[name].every)
         return options
 
     def checked(self, part: Any, given: Iterable[str] = ()) -> Any:
@@ -62,6 +66,7 @@ class Registry:
         accepted = self.accepted(part.name)
         self.check(part, accepted, given)
         self.split(part)
+        self.interval(part)
         return settled(part, accepted)
 
     def check(self, part: Any, accepted: Options, given: Iterable[str] = ()) -> None:
@@ -113,6 +118,16 @@ class Registry:
             if value is not None and value < 0:
                 raise ConfigError(f"{self.kind}.weight: {value!r} is negative; use 0.0 or more")
         return Part(part.name, options), weight
+
+    def interval(self, part: Part) -> tuple[Part, int]:
+        """The part without its `every`, and that: in every how many updates it counts."""
+        accepted = self.accepted(part.name)
+        self.check(part, accepted)
+        options = dict(settled(part, accepted).options)
+        every = options.pop("every", accepted["every"].default if "every" in accepted else 1)
+        if every < 1:
+            raise ConfigError(f"{self.kind}.every: expected at least 1, got {every}")
+        return Part(part.name, options), every
 
     def build(self, part: Part, *args: Any, **given: Any) -> Any:
         """Call the factory `part.name` with `args`, those of `given` it knows, and its options."""

@@ -14,8 +14,8 @@ from typing import IO, Any
 
 from ms_gan.errors import UserError
 from ms_gan.recipe import reader
-from ms_gan.recipe.changes import may_change
-from ms_gan.recipe.schema import Config, ConfigError
+from ms_gan.recipe.changes import AS_BEFORE, may_change
+from ms_gan.recipe.schema import Config, ConfigError, settled
 from ms_gan.system import files
 
 
@@ -26,10 +26,11 @@ class RunError(UserError, RuntimeError):
 ELSEWHERE = "choose another folder with --run-dir"
 NUMBERS = (  # that every row of the trainer has
     "loss_d", "loss_g", "real_score", "fake_score", "d_real", "d_fake", "images_per_second",
+    "real_spread", "fake_spread",
 )  # fmt: skip
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # Of what kind the values of the manifest are, where nobody has edited it; lists are of objects.
-KINDS = {"data": dict, "sessions": list, "changes": list, "from": list, "drawn": int}
+KINDS = {"data": dict, "sessions": list, "changes": list, "from": list, "drawn": int, "plan": dict}
 
 
 class RunDir:
@@ -39,11 +40,14 @@ class RunDir:
     manifest.json    versions, device, data md5, command, git commit
     log.jsonl        one JSON object per logged step
     samples/         grids of the same latents, <step>.png
+    real.png         real images in such a grid, where the generator receives latents
     checkpoints/     step_<step>.ckpt: everything that training needs to go on
     generator.ckpt   the generator alone, for generate
     best.ckpt        the same at the step with the smallest distance, where training evaluates
     progress.gif     the grids as a film
     curves.png       losses and scores, distance and coverage
+    report.html      all of this as one page
+    tensorboard/     event files, where they are asked for
     """
 
     def __init__(self, path: str | Path):
@@ -57,6 +61,9 @@ class RunDir:
         self.best_file = self.path / "best.ckpt"
         self.gif_file = self.path / "progress.gif"
         self.curves_file = self.path / "curves.png"
+        self.real_file = self.path / "real.png"
+        self.report_file = self.path / "report.html"
+        self.board = self.path / "tensorboard"
 
     # --- opening --------------------------------------------------------------------------------
 
@@ -69,7 +76,8 @@ class RunDir:
     ) -> None:
         """Raise RunError where this run was made by another recipe, which would spoil it.
 
-        A longer run, other intervals and another device are continuations of the same run.
+        A longer run, other intervals and another device are continuations of the same run. So is a
+        ramp in shares that began as the same ramp in steps.
 
         Args:
             resolve: fills up what the recipe of the run leaves open, as was done with `config`.
@@ -87,14 +95,10 @@ class RunDir:
                 f"{self.path}: its config.yaml cannot be used ({error}); "
                 "choose another folder with --run-dir"
             ) from None
-        changed = reader.differences(
-            started,
-            config,
-            ignore=(
-                *("train.steps", "train.epochs", "every.", "runtime."),
-                *("data.root", "data.pair.root"),
-            ),
-        )
+        steps = started.train.steps
+        if steps is not None and reader.differences(started, config, ignore=AS_BEFORE):
+            started, config = settled(started, steps), settled(config, steps)
+        changed = reader.differences(started, config, ignore=AS_BEFORE)
         if changed:
             on = all(may_change(difference.partition(":")[0]) for difference in changed)
             raise RunError(
@@ -171,6 +175,7 @@ class RunDir:
         with lock:
             self._keep_others_out(lock, say)
             try:
+                self.sweep()
                 self._try(config, size, room)
             except (OSError, RunError) as error:
                 if is_new:  # leave nothing behind
@@ -186,7 +191,7 @@ class RunDir:
         """Do in small what a save will do; OSError where it will not do."""
         for path in (
             *(self.config_file, self.manifest_file, self.log_file, self.generator_file),
-            *(self.best_file, self.gif_file, self.curves_file),
+            *(self.best_file, self.gif_file, self.curves_file, self.real_file, self.report_file),
             *self.samples.glob("[0-9]*.png"),
             *self.checkpoints.glob("step_*.ckpt"),
         ):
@@ -278,8 +283,12 @@ class RunDir:
 
     def log(self, step: int, **values: float) -> None:
         """Append one line to log.jsonl."""
-        with open(self.log_file, "a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": step, **values}) + "\n")
+        try:
+            with open(self.log_file, "a", encoding="utf-8") as file:
+                file.write(json.dumps({"step": step, **values}) + "\n")
+        except OSError as error:  # a full disk names no file
+            error.filename = error.filename or str(self.log_file)
+            raise
 
     def read_log(self) -> list[dict[str, Any]]:
         """The rows of log.jsonl, each with its step.
@@ -332,19 +341,24 @@ class RunDir:
 
     @property
     def drawn(self) -> bool:
-        """Whether film and curves, which are made last, are those of the newest checkpoint."""
-        made = self.curves_file.is_file() and self.generator_file.is_file()
+        """Whether film, curves and page, made last, are those of the newest checkpoint."""
+        files = (self.curves_file, self.report_file, self.generator_file)
+        made = all(file.is_file() for file in files)
         newest = max((step for step, _ in self.checkpoint_files()), default=None)
         return made and newest is not None and self.manifest.get("drawn") == newest
 
     def note_drawn(self, step: int) -> None:
-        """Remember of which step film and curves are; times of files say it only until a copy."""
+        """Remember of which step these are; times of files say it only until a copy."""
         self.write_manifest({**self.manifest, "drawn": step})
 
     def prune(self, keep: int) -> None:
         """Remove all but the newest `keep` checkpoints, and what killed processes left behind."""
         for _, path in self.checkpoint_files()[:-keep]:
             path.unlink()
+        self.sweep()
+
+    def sweep(self) -> None:
+        """Remove what killed processes left behind; no other one may be at work."""
         for folder in (self.path, self.samples, self.checkpoints):
             for path in folder.glob(".*.*"):
                 if re.fullmatch(r"\..+\.\d+(\.\w+)?", path.name) and path.is_file():

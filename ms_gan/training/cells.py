@@ -6,6 +6,8 @@ a parameter is called `generator.…`, `discriminator.…` or `average.…` whoe
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import mindspore as ms
 from mindspore import nn, ops
 
@@ -14,8 +16,12 @@ from ms_gan.objectives.judge import join
 from ms_gan.objectives.losses import Loss
 from ms_gan.objectives.numbers import Columns
 from ms_gan.system import runtime
+from ms_gan.training import levels, schedules
 from ms_gan.training.feed import Rows
+from ms_gan.training.reducing import reducer
 from ms_gan.training.schedules import Weight
+
+READ = (schedules.NAME, levels.NAME)  # parameters that the schedules of an optimizer only read
 
 
 class GAN(nn.Cell):
@@ -143,8 +149,7 @@ class TrainDiscriminatorCell(nn.TrainOneStepCell):
     """One update of the discriminator.
 
     nn.TrainOneStepCell would differentiate the sum of the network's outputs; here only the loss is
-    differentiated. Its `weights` and `grad_reducer` (the all-reduce of data-parallel training) are
-    kept.
+    differentiated. Its `weights` and `grad_reducer` are kept; the latter averages over all workers.
 
     Args:
         network: a :class:`DiscriminatorWithLossCell`.
@@ -159,6 +164,7 @@ class TrainDiscriminatorCell(nn.TrainOneStepCell):
         self, network: nn.Cell, optimizer: nn.Optimizer, constraint: nn.Cell | None = None
     ):
         super().__init__(network, optimizer)
+        self.grad_reducer = reducer(self.weights)
         self.value_and_grad = ms.value_and_grad(network, None, optimizer.parameters, has_aux=True)
         self.constraint = constraint
 
@@ -186,14 +192,29 @@ class TrainGeneratorCell(nn.TrainOneStepCell):
         generator: (made_from, labels) -> images.
         network: a :class:`GeneratorWithLossCell`, the loss as a function of the images.
         optimizer: of the generator's parameters.
+        direct: terms that are functions of the weights, each an :class:`Added`, and whether it is
+            in this update; where it is not, its newest value is returned.
 
     Inputs: real [N, C, H, W]; made_from, such as latents [N, latent_dim]; given as `network` takes
-    it. Outputs: the adversarial part of the loss and each term, scalars.
+    it. Outputs: the adversarial part of the loss and each term, scalars, those of `direct` last.
     """
 
-    def __init__(self, generator: nn.Cell, network: nn.Cell, optimizer: nn.Optimizer):
+    def __init__(
+        self,
+        generator: nn.Cell,
+        network: nn.Cell,
+        optimizer: nn.Optimizer,
+        direct: Sequence[tuple[Added, bool]] = (),
+    ):
         super().__init__(network, optimizer)
+        self.grad_reducer = reducer(self.weights)
         self.generator = generator
+        self.direct = nn.CellList([added for added, _ in direct], auto_prefix=False)
+        self.active = [active for _, active in direct]
+        self.direct_grads = [
+            ms.value_and_grad(term, None, optimizer.parameters, has_aux=True)
+            for term in self.direct
+        ]
         again = [term.part for term in network.terms if term.part.runs_again]
         self.again = nn.CellList(again, auto_prefix=False)
         # Of the images, the new ones and those made again.
@@ -216,8 +237,21 @@ class TrainGeneratorCell(nn.TrainOneStepCell):
             grads = pull_back(images_grad)[1]
         else:
             values, grads = self.with_again(real, fake, made_from, pull_back, given)
+        for i in range(len(self.direct)):
+            if self.active[i]:
+                grads, value = self.with_direct(i, grads, made_from, given)
+            else:
+                value = self.direct[i].part.last()
+            values = (*values, value)
         updated = self.optimizer(self.grad_reducer(grads))
         return (ops.depend(values[0], updated), *values[1:])
+
+    def with_direct(self, i, grads, made_from, given):
+        """The weights' gradient with that of the i-th direct term, and the term's value."""
+        labels, numbers = (None, None) if given is None else given
+        # Added hands on (what comes before the numbers), the numbers, what comes behind.
+        (_, value), more = self.direct_grads[i]((made_from, labels), numbers)
+        return added(grads, more), value
 
     def with_again(self, real, fake, made_from, pull_back, given):
         """The values and the weights' gradient where the generator also runs on other images."""
@@ -253,19 +287,25 @@ class ExponentialMovingAverage(nn.Cell):
     forgotten.
 
     Args:
-        source: the trained net.
-        average: a net of the same architecture.
+        source: parameters of the trained net.
+        average: those of a net of the same architecture, in the same order.
         decay: the final d, 0 < decay < 1.
-        updates: the global_step of the source's optimizer.
+        updates: a Parameter that has counted the updates so far, this one included.
 
     Inputs: a tensor that is computed after the update of the source. Outputs: the same, once the
     average has moved.
     """
 
-    def __init__(self, source: nn.Cell, average: nn.Cell, decay: float, updates: ms.Parameter):
+    def __init__(
+        self,
+        source: Sequence[ms.Parameter],
+        average: Sequence[ms.Parameter],
+        decay: float,
+        updates: ms.Parameter,
+    ):
         super().__init__(auto_prefix=False)
-        self.source = ms.ParameterTuple(list(source.get_parameters()))
-        self.average = ms.ParameterTuple(list(average.get_parameters()))
+        self.source = ms.ParameterTuple(list(source))
+        self.average = ms.ParameterTuple(list(average))
         self.rate = 1.0 - decay
         self.updates = updates
         self.fast = runtime.fast_layers()
@@ -305,6 +345,9 @@ class AdversarialStep(nn.Cell):
         history: a :class:`ms_gan.training.history.History` of what D sees, or None.
         of_history: its columns.
         average: an :class:`ExponentialMovingAverage` or None.
+        view: a Cell real -> real, how images are seen at a level of nets that grow, or None.
+        clock: a :class:`ms_gan.training.levels.Clock`, moved behind the updates, or
+            None.
         share_forward: keep the forward pass of shared latents. Without, the generator runs a second
             time on them: the same weights, more arithmetic, BatchNorm statistics that move twice.
 
@@ -329,6 +372,8 @@ class AdversarialStep(nn.Cell):
         history: nn.Cell | None = None,
         of_history: Columns | None = None,
         average: nn.Cell | None = None,
+        view: nn.Cell | None = None,
+        clock: nn.Cell | None = None,
         share_forward: bool = True,
     ):
         super().__init__(auto_prefix=False)
@@ -340,6 +385,8 @@ class AdversarialStep(nn.Cell):
         self.history = history
         self.of_history = of_history or Columns(0, 0)
         self.average = average
+        self.view = view
+        self.clock = clock
         self.share_forward = share_forward
 
     def construct(self, real, z=None, labels=None, numbers=None):
@@ -348,6 +395,8 @@ class AdversarialStep(nn.Cell):
             raise ValueError(f"real: {real.shape[0]} rows; this step takes {self.rows.real}")
         if z is not None and z.shape[0] != self.rows.made:
             raise ValueError(f"z: {z.shape[0]} rows; this step takes {self.rows.made}")
+        if self.view is not None:
+            real = self.view(real)
         done = real  # what the next update must wait for
         for i in range(last):
             images = real[i * n : (i + 1) * n]
@@ -374,6 +423,8 @@ class AdversarialStep(nn.Cell):
             made_from = ops.depend(made_from, outputs)
             fake, pull_back = self.train_g.forward(made_from, labels)
         loss_g, *terms = self.train_g.update(real, fake, made_from, pull_back, given)
+        if self.clock is not None:
+            loss_g = self.clock(loss_g)
         if self.average is not None:
             loss_g = self.average(loss_g)
         loss_d, real_scores, fake_scores = outputs
@@ -404,7 +455,8 @@ def name_optimizer_parameters(optimizer: nn.Optimizer, name: str) -> None:
     """
     trained = {id(parameter) for parameter in optimizer.parameters}
     for parameter in optimizer.get_parameters():
-        if id(parameter) not in trained and not parameter.name.startswith(f"{name}."):
+        own = id(parameter) not in trained and not parameter.name.startswith(READ)
+        if own and not parameter.name.startswith(f"{name}."):
             parameter.name = f"{name}.{parameter.name}"
 
 

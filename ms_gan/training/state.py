@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,8 @@ from mindspore import Parameter, nn
 from ms_gan.runs.sampling import Sampler
 from ms_gan.training.cells import copy_parameters
 from ms_gan.training.feed import Rows
+from ms_gan.training.schedules import settle
+from ms_gan.training.updates import Updates
 
 
 @dataclass
@@ -21,13 +24,24 @@ class TrainState:
     """
 
     step: int
-    update: nn.Cell  # an AdversarialStep
-    rows: Rows  # what it takes
+    updates: Updates  # of AdversarialSteps
+    rows: Rows  # what they take
     parameters: list[Parameter]  # all that a checkpoint holds
     generator: nn.Cell
     sampler: Sampler
     averaged: bool
-    terms: tuple[str, ...] = ()  # names of the last outputs of the update
+    terms: tuple[str, ...] = ()  # names of the last outputs of an update
+
+    @property
+    def update(self) -> nn.Cell:
+        """The Cell that does the next update."""
+        return self.updates.at(self.step)
+
+    def settle(self, steps: int) -> None:
+        """Tell the ramps how long the run is; without a clock those of D count its own updates."""
+        for update in self.updates.all():
+            settle(update.train_d, steps * (self.rows.d_steps if update.clock is None else 1))
+            settle(update.train_g, steps)
 
     @property
     def meta(self) -> dict[str, Any]:
@@ -35,7 +49,7 @@ class TrainState:
         return {**self.sampler.meta, "step": self.step}
 
     def shown(self) -> Sampler:
-        """The generator to show, in inference mode."""
+        """The generator to show, in inference mode, as it is at this step."""
         if not self.averaged:
             copy_parameters(self.generator, self.sampler.net)
-        return self.sampler
+        return dataclasses.replace(self.sampler, meta=self.meta)

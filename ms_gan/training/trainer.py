@@ -16,13 +16,28 @@ from mindspore import Parameter, Tensor
 from ms_gan.errors import UserError
 from ms_gan.runs import checkpoint, film, visualise
 from ms_gan.runs.headline import Headline
+from ms_gan.runs.report import Report
 from ms_gan.runs.run_dir import RunDir
 from ms_gan.runs.sampling import Sampler
+from ms_gan.system import workers
+from ms_gan.training.signs import Signs
 from ms_gan.training.state import TrainState
+
+PENDING = 1000  # steps whose losses wait on the device to be looked at
+# What a worker has of its own: it comes from its own images, or is rounded on its own device.
+OWN = (".moving_mean", ".moving_variance", ".u", "path_length.mean", "path_length.newest")
 
 
 class TrainingDiverged(UserError, RuntimeError):
-    """A loss, a score, a weight or what an optimizer keeps became infinite or not a number."""
+    """A loss, a score, a weight or what an optimizer keeps became infinite or not a number.
+
+    Attributes:
+        what: and at which step, without where one can go on.
+    """
+
+    def __init__(self, message: str, what: str = ""):
+        super().__init__(message)
+        self.what = what or message
 
 
 class Intervals(Protocol):
@@ -43,6 +58,17 @@ class Quality(Protocol):
 
     def measure(self, step: int, sampler: Sampler, row: Mapping[str, Any]) -> dict[str, Any]:
         """What the log gets at this step beside `row`, which holds losses and mean scores."""
+
+    def rehearse(self, sampler: Sampler) -> None:
+        """Take as long as `measure` does, without a trace."""
+
+
+class Watch(Protocol):
+    """What is told of all that is logged and sampled: :class:`ms_gan.runs.board.Board`."""
+
+    def row(self, step: int, row: Mapping[str, Any]) -> None: ...
+
+    def picture(self, step: int, picture: np.ndarray) -> None: ...
 
 
 class Feed(Protocol):
@@ -73,6 +99,7 @@ def train(
     headline: Headline,
     show: Callable[..., None],
     quality: Quality | None = None,
+    watch: Watch | None = None,
     stop: Callable[[], bool] = lambda: False,
     say: Callable[[str], None] = lambda line: None,
 ) -> bool:
@@ -85,22 +112,27 @@ def train(
         state: is changed.
         feed: what each step receives.
         run: gets everything that is written.
-        steps: the whole length, those that are done included.
+        steps: the whole length, those that are done included; ramps that are shares of the run
+            follow it.
         every: the intervals.
         gallery: the picture of a generator, uint8 [H, W] or [H, W, 3], in samples/.
         headline: in the captions of the film and in the curves.
         show: receives (step, values) at every logged step, and `last`.
         quality: measures the shown generator every `every.evaluate` steps and at the end.
+        watch: is told too what is logged and sampled.
         stop: is asked before every update.
-        say: receives a line about the film, where there is something to say.
+        say: receives a line about the film or the page, where there is something to say.
 
     Raises:
         TrainingDiverged: names the step and the newest checkpoint whose values are all finite.
     """
-    images = state.rows.real
+    state.settle(steps)
+    images, report = state.rows.real * workers.size(), Report(run, say)
     values: dict[str, float] = {}
     clock, clock_step = time.monotonic(), state.step
     outputs = None
+    losses: list[tuple[Tensor, Tensor]] = []  # since they were looked at: no step waits for them
+    signs = Signs(run.read_log())
     while True:
         step = state.step
         stopped = step < steps and stop()
@@ -108,10 +140,11 @@ def train(
         evaluate = quality is not None and is_due(step, every.evaluate, steps)
         sample = is_due(step, every.sample, steps)
         log = save or evaluate or is_due(step, every.log, steps)
-        if outputs is not None and (log or sample):
+        if outputs is not None and (log or sample or len(losses) == PENDING):
+            check_losses(losses, state, run)
             values = read(outputs, state, run)
-        if outputs is not None and (save or evaluate or sample):
             check_finite(state, run)
+            losses.clear()
         if outputs is not None and log:
             now = time.monotonic()
             seconds = max(now - clock, 1e-6)  # a coarse clock may not have moved
@@ -121,18 +154,64 @@ def train(
                 row |= quality.measure(step, state.shown(), row)
                 if quality.improved:
                     save_generator(state, run.best_file, evaluation=quality.latest)
+            if found := signs.new(row):
+                for text in found:
+                    say(f"warning: step {step}: {text}")
+                row["warning"] = "; ".join([*filter(None, [row.get("warning")]), *found])
             run.log(step, **row)
+            if watch is not None:
+                watch.row(step, row)
             show(step, values, last=stopped or step == steps)
             clock, clock_step = time.monotonic(), step  # without the time of the evaluation
         if sample:
-            visualise.save_png(run.sample_file(step), gallery(state.shown()))
+            picture = gallery(state.shown())
+            visualise.save_png(run.sample_file(step), picture)
+            if watch is not None:
+                watch.picture(step, picture)
         if save:
+            check_equal(state)
             save_all(state, run, every.keep)
         if stopped or step >= steps:
-            draw(state, run, headline, say)
+            draw(state, run, headline, report)
             return not stopped
+        if sample or save:
+            report.refresh()
         outputs = state.update(*feed.at(step))
+        losses.append(outputs[:2])
         state.step += 1
+
+
+def follow(
+    state: TrainState,
+    feed: Feed,
+    *,
+    steps: int,
+    every: Intervals,
+    stop: Callable[[], bool] = lambda: False,
+) -> bool:
+    """The same updates on a worker that writes nothing, since the first one does.
+
+    Raises:
+        WorkersError: it holds other values than the first one at a save.
+    """
+    state.settle(steps)
+    while True:
+        step = state.step
+        stopped = step < steps and stop()
+        if stopped or (step > 0 and is_due(step, every.save, steps)):
+            check_equal(state)
+        if stopped or step >= steps:
+            return not stopped
+        state.update(*feed.at(step))
+        state.step += 1
+
+
+def check_equal(state: TrainState) -> None:
+    """Raise WorkersError where workers do not hold the same weights, averages and optimizers."""
+    if workers.size() > 1:
+        shared = (p for p in state.parameters if not p.name.endswith(OWN))
+        values = {"step": np.array(state.step)} | {p.name: p.asnumpy() for p in shared}
+        workers.check_equal(values, f"at step {state.step}")
 
 
 def read(outputs: tuple, state: TrainState, run: RunDir) -> dict[str, float]:
@@ -149,6 +228,8 @@ def read(outputs: tuple, state: TrainState, run: RunDir) -> dict[str, float]:
         "fake_score": fake.mean(),
         "d_real": sigmoid(real).mean(),
         "d_fake": sigmoid(fake).mean(),
+        "real_spread": spread(real),
+        "fake_spread": spread(fake),
     }
     for name, value in values.items():
         if not math.isfinite(value):
@@ -156,23 +237,35 @@ def read(outputs: tuple, state: TrainState, run: RunDir) -> dict[str, float]:
     return values
 
 
+def check_losses(losses: list[tuple[Tensor, Tensor]], state: TrainState, run: RunDir) -> None:
+    """Raise TrainingDiverged with the first of the last steps at which a loss was not finite."""
+    first = state.step - len(losses) + 1
+    for step, pair in enumerate(losses, first):
+        for name, loss in zip(("loss_d", "loss_g"), pair, strict=True):
+            if not math.isfinite(value := float(loss.asnumpy())):
+                raise diverged(f"{name} became {value}", state, run, step)
+
+
 def check_finite(state: TrainState, run: RunDir) -> None:
-    """Raise TrainingDiverged where the generator to show holds infinity or NaN.
+    """Raise TrainingDiverged where something that training changes holds infinity or NaN.
 
-    The losses of a step are those of the weights before it, so they may still be finite.
+    The losses of a step are those of the weights before it, so they may still be finite. A gradient
+    that is not finite is found here too: what Adam and RMSProp keep of it never becomes finite.
     """
-    shown = {p.name: p.asnumpy() for p in state.shown().net.get_parameters()}
-    if found := checkpoint.not_finite(shown):
-        raise diverged(f"the generator: {found}", state, run)
+    if found := checkpoint.not_finite({p.name: p.asnumpy() for p in state.parameters}):
+        raise diverged(found, state, run)
 
 
-def diverged(what: str, state: TrainState, run: RunDir) -> TrainingDiverged:
+def diverged(
+    what: str, state: TrainState, run: RunDir, step: int | None = None
+) -> TrainingDiverged:
     """The error that says what happened and where one can go on."""
     last = last_finite(run)
     goes_on = f"the newest checkpoint whose values are all finite is {last}" if last else (
         "no checkpoint whose values are all finite was saved"
     )  # fmt: skip
-    return TrainingDiverged(f"{what} at step {state.step}; {goes_on}")
+    what = f"{what} at step {state.step if step is None else step}"
+    return TrainingDiverged(f"{what}; {goes_on}", what)
 
 
 def last_finite(run: RunDir) -> Path | None:
@@ -182,6 +275,12 @@ def last_finite(run: RunDir) -> Path | None:
             if not checkpoint.not_finite(checkpoint.load(path)[0]):
                 return path
     return None
+
+
+def spread(scores: np.ndarray) -> float:
+    """The standard deviation of the scores of images; of patches, of their means."""
+    with np.errstate(invalid="ignore"):  # what is not finite is said of the means
+        return scores.reshape(len(scores), -1).mean(axis=1).std()
 
 
 def sigmoid(x: np.ndarray) -> np.ndarray:
@@ -212,12 +311,14 @@ def complete(
     """Do again what follows the last checkpoint: a kill may have come in between."""
     save_generator(state, run.generator_file)
     run.prune(keep)
-    draw(state, run, headline, say)
+    draw(state, run, headline, Report(run, say))
 
 
-def draw(state: TrainState, run: RunDir, headline: Headline, say: Callable[[str], None]) -> None:
-    """Film and curves; the run remembers of which step they are."""
-    if film.draw(run, headline, say):
+def draw(state: TrainState, run: RunDir, headline: Headline, report: Report) -> None:
+    """Film, curves and page; the run remembers of which step they are."""
+    whole = film.draw(run, headline, report.say)
+    report.write()
+    if whole:
         run.note_drawn(state.step)
 
 
