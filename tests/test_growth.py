@@ -40,7 +40,7 @@ NUMBERS = {
     "gan_mnist": {"images": 128, "each": 784, "latents": 128, "width": 100},
     "dcgan28_mnist": {"images": 128, "each": 784, "latents": 128, "width": 100},
     "r3gan_mnist": {"images": 64, "each": 784, "latents": 64, "width": 64},
-    "progan_fashion": {"images": 32, "each": 32 * 32 + 1, "latents": 32, "width": 64},
+    "progan_fashion": {"images": 32, "each": 32 * 32, "latents": 32, "width": 64},
     "stylegan_sprites": {"images": 32, "each": 3 * 32 * 32, "latents": 32, "width": 2 * 64 + 1},
     "cgan_mnist": {"images": 128, "each": 784 + 1, "latents": 128, "width": 100},
     "wgan_gp_mnist": {"images": 5 * 64, "each": 784 + 1, "latents": 5 * 64, "width": 100},

@@ -34,7 +34,17 @@ DIGITS = {  # for recipes of folders and pairs
 }
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+# The nets of these are trained by the recipe of smaller images as well.
+LARGER = ("progan_64", "stylegan_64")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, marks=[pytest.mark.slow] * (path.stem in LARGER), id=path.stem)
+        for path in CONFIGS
+    ],
+)
 def test_recipe_trains(path, tmp_path):
     recipe = reader.load(path)
     name = recipe.model.name
