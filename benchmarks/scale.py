@@ -105,19 +105,14 @@ def measured(name: str, size: int) -> dict:
         words = ["-m", "benchmarks.scale", "child", name, "--out", str(out)]
         if size == 1:
             bound = ["taskset", "-c", "0"] if shutil.which("taskset") else []
-            command = [*bound, sys.executable, *words]
+            command, environment = [*bound, sys.executable, *words], None
         else:
-            cores = {f"device{i}": [str(i)] for i in range(size)}
-            command = [
-                sys.executable, "-c", msrun.MSRUN, f"--worker_num={size}",
-                f"--local_worker_num={size}", f"--master_port={msrun.free_port()}",
-                f"--log_dir={folder}/logs", "--join=True", f"--tail_worker_log={size}",
-                f"--bind_core={json.dumps(cores)}", "python", *words,
-            ]  # fmt: skip
-        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        done = subprocess.run(
-            command, env={**os.environ, "PATH": path}, capture_output=True, text=True
-        )
+            options = {
+                "worker_num": size, "local_worker_num": size, "master_port": msrun.free_port(),
+                "log_dir": f"{folder}/logs", "join": True, "tail_worker_log": size,
+            }  # fmt: skip
+            command, environment = msrun.launched(options, words, [[i] for i in range(size)])
+        done = subprocess.run(command, env=environment, capture_output=True, text=True)
         if not out.is_file():
             raise SystemExit(f"{name}, {size} workers: failed\n{done.stdout}{done.stderr}")
         return json.loads(out.read_text())

@@ -427,8 +427,6 @@ def build_weight(weight: float | Ramp, steps: Parameter, times: float = 1.0) -> 
 def build_schedule(value: float | Ramp) -> float | RampSchedule:
     if not isinstance(value, Ramp):
         return value
-    if value.share is None and value.after_share is None:
-        return RampSchedule(value.start, value.end, value.steps, value.after, value.shape)
     return RampSchedule(value.start, value.end, shape=value.shape, span=value.span)
 
 

@@ -48,7 +48,6 @@ if TYPE_CHECKING:
 
 Say = Callable[[str], None]
 Plan = dict[str, Any]  # minutes, steps, and what was measured for them, in seconds
-CALLER = 256  # in place of a signal's number, where `stop` of the caller ends the training
 ROLLBACKS = 3  # times that a run goes back after a divergence
 
 
@@ -93,7 +92,7 @@ def start(
     config = resolved(config)
     workers.schedule()
     check_shared(config, workers.asked())
-    run = RunDir(folder or Path("runs") / config.name)
+    run = RunDir.of(config, folder)
     prepare(config)
     if config.runtime.tensorboard:
         board.check()
@@ -519,7 +518,7 @@ class Session:
             progress.start(state.step, hint=state.step == 0 and not self.plan)
             with StopSignals() as signals, self.watch(progress.line) as watch:
                 agreed = workers.Agreement(
-                    lambda: signals.received or NOBODY_READS * progress.unread or CALLER * stop()
+                    lambda: signals.received or NOBODY_READS * progress.unread, stop
                 )
                 while True:
                     try:
@@ -544,7 +543,7 @@ class Session:
                         quality = self.quality(progress.line)
                     else:
                         break
-        self.interrupted = agreed.wished if 0 < agreed.wished < CALLER else None
+        self.interrupted = agreed.signal
         workers.meet()  # the others stay until everything is written
         return done
 
@@ -557,11 +556,11 @@ class Session:
         if self.state.step >= self.steps:
             return True
         with StopSignals() as signals:
-            agreed = workers.Agreement(lambda: signals.received or CALLER * stop())
+            agreed = workers.Agreement(lambda: signals.received, stop)
             done = trainer.follow(
                 self.state, self.feed, steps=self.steps, every=self.config.every, stop=agreed
             )
-        self.interrupted = agreed.wished if 0 < agreed.wished < CALLER else None
+        self.interrupted = agreed.signal
         workers.meet()
         return done
 

@@ -14,6 +14,7 @@ from ms_gan.cli import train
 from ms_gan.cli.console import command, natural, positive, say
 from ms_gan.errors import UserError
 from ms_gan.recipe import reader
+from ms_gan.runs.run_dir import RunDir
 from ms_gan.system import msrun, runtime
 from ms_gan.system.msrun import Death, Job, Place
 from ms_gan.system.signals import NOBODY_READS, STOPPING, StopSignals
@@ -71,8 +72,7 @@ def run_distribute_train(arguments: argparse.Namespace) -> int:
     )  # fmt: skip
     runtime.check_installed()
     joined = arguments.join == "True"
-    run_dir = arguments.run_dir or Path("runs") / config.name
-    logs = arguments.log_dir or Path(f"{run_dir}-workers")
+    logs = arguments.log_dir or Path(f"{RunDir.of(config, arguments.run_dir).path}-workers")
     again = command(arguments.words)
     job = Job(
         words(arguments), place, logs, again, cores=cores(place, config.runtime.device),

@@ -89,7 +89,7 @@ def list_data(arguments: argparse.Namespace) -> int:
     options = config.data.options
     lenient = {**options, "broken": "skip"} if "broken" in options else options
     config = dataclasses.replace(config, data=dataclasses.replace(config.data, options=lenient))
-    run = RunDir(arguments.run_dir or Path("runs") / config.name)
+    run = RunDir.of(config, arguments.run_dir)
     for line in session.load_data(config, run, say, DownloadProgress()).listing():
         say(line)
     return 0

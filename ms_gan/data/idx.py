@@ -50,9 +50,16 @@ def _unpacked(path: str | os.PathLike) -> bytes:
 
 def _declared(content: bytes) -> int:
     """The length that the header of an IDX file of bytes gives it; that of the header if none."""
-    start = 4 + 4 * content[3] if content[:3] == b"\0\0\x08" and len(content) > 3 else 4
-    shape = [int.from_bytes(content[i : i + 4], "big") for i in range(4, start, 4)]
+    if content[:3] != b"\0\0\x08" or not content[3:4]:
+        return 4
+    start, shape = _head(content)
     return start + (math.prod(shape) if shape else 0)
+
+
+def _head(content: bytes) -> tuple[int, list[int]]:
+    """How long the header is, and the shape that it declares."""
+    start = 4 + 4 * content[3]
+    return start, [int.from_bytes(content[i : i + 4], "big") for i in range(4, start, 4)]
 
 
 def _parsed(path: str | os.PathLike, content: bytes, ndim: int | None) -> np.ndarray:
@@ -62,8 +69,7 @@ def _parsed(path: str | os.PathLike, content: bytes, ndim: int | None) -> np.nda
         found = f"it begins with {content[:4].hex()}" if content else "it is empty"
         magic = f"magic number {' or '.join(magic.hex() for magic in expected)}"
         raise data_error(path, f"not the IDX file looked for, {found}", magic, _AGAIN)
-    start, size = 4 + 4 * content[3], _declared(content)
-    shape = [int.from_bytes(content[i : i + 4], "big") for i in range(4, start, 4)]
+    (start, shape), size = _head(content), _declared(content)
     if len(content) != size:
         wrong = "truncated" if len(content) < size else "trailing bytes"
         raise data_error(path, f"{wrong}, {len(content)} bytes", f"{size} by its header", _AGAIN)

@@ -247,8 +247,7 @@ class Memorisation:
 
     def picture(self, num: int = 48, columns: int = 6) -> np.ndarray:
         """Pairs of sample and training image, from the nearest to the farthest, all ranks."""
-        num = min(num, len(self.samples))
-        ranks = np.linspace(0, len(self.samples) - 1, num).round().astype(int)
+        ranks = visualise.evenly(len(self.samples), num)
         rows = np.argsort(self.distances, kind="stable")[ranks]
         return visualise.pairs(self.samples[rows], self.nearest[rows], columns=columns)
 

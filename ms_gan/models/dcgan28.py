@@ -12,6 +12,7 @@ from mindspore.common.initializer import Normal
 from ms_gan.models.equalised import minibatch_std
 from ms_gan.models.layers import (
     LeakyReLU,
+    Projecting,
     check_size,
     classes_of,
     dcgan_batch_norm,
@@ -87,7 +88,7 @@ class Generator(nn.Cell):
         return self.model(self.dense(z).reshape((z.shape[0], *self.start)))  # [N, C, H, W]
 
 
-class Discriminator(nn.Cell):
+class Discriminator(Projecting):
     """Images to scores: two strided convolutions, then a dense layer.
 
     Args:
@@ -138,10 +139,7 @@ class Discriminator(nn.Cell):
 
     def construct(self, x, labels=None):
         h = flatten(self.model(x))  # [N, 64 * 7 * 7]
-        scores = self.head(h).reshape((x.shape[0],))  # [N]
-        if self.num_classes:
-            scores = scores + (h * self.projection(one_hot(labels, self.num_classes))).sum(axis=1)
-        return scores
+        return self.scored(self.head(h), h, labels)  # [N]
 
 
 def _dense(features: int, width: int, *, has_bias: bool = True) -> nn.Cell:

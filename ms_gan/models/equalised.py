@@ -14,7 +14,7 @@ import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 from mindspore.common.initializer import Normal, initializer
 
-from ms_gan.models.layers import LeakyReLU
+from ms_gan.models.layers import LeakyReLU, Projecting, flatten
 
 ROOT = sqrt(2.0)  # what LeakyReLU takes from the variance
 
@@ -42,9 +42,7 @@ class Conv(nn.Cell):
         self.scale = gain / sqrt(previous * kernel**2)
         self.bias = Parameter(initializer("zeros", (width,)), name="bias") if bias else None
         padding = (kernel - 1) // 2 if padding is None else padding
-        self.conv = ops.Conv2D(
-            width, kernel, pad_mode="pad", pad=padding, stride=stride
-        )  # fmt: skip
+        self.conv = ops.Conv2D(width, kernel, pad_mode="pad", pad=padding, stride=stride)
         self.add = ops.BiasAdd()
 
     def construct(self, x):
@@ -151,6 +149,22 @@ def rows(num_classes: int, width: int, *, length: float | None = None) -> Dense:
     """
     gain = sqrt(num_classes) * (1.0 if length is None else length / sqrt(width))
     return Dense(num_classes, width, gain=gain, bias=None)
+
+
+class Ending(Projecting):
+    """Base of discriminators that end with two dense layers, behind features of the first size."""
+
+    def end(self, features: int, width: int) -> None:
+        """Make them, with `width` between them; and the rows of the classes, if there are any."""
+        self.dense = nn.SequentialCell(lrelu_dense(features, width))
+        self.head = Dense(width, 1)
+        if self.num_classes:
+            self.projection = rows(self.num_classes, width, length=1.0)
+
+    def judged(self, x, labels):
+        """float32 [N, C, H, W] -> scores [N]"""
+        h = self.dense(flatten(x))
+        return self.scored(self.head(h), h, labels)
 
 
 def normal(name: str, shape: tuple[int, ...], scale: float = 1.0) -> Parameter:

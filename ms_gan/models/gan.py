@@ -12,6 +12,7 @@ from mindspore import nn, ops
 from mindspore.common.initializer import Normal, Uniform
 
 from ms_gan.models.layers import (
+    Projecting,
     activation,
     batch_norm_1d,
     classes_of,
@@ -87,7 +88,7 @@ class Generator(nn.Cell):
         return 2.0 * x - 1.0 if self.unit_range else x
 
 
-class Discriminator(nn.Cell):
+class Discriminator(Projecting):
     """Images to scores through dense layers; the tutorial's sigmoid is part of the loss.
 
     Args:
@@ -141,7 +142,4 @@ class Discriminator(nn.Cell):
             h = 0.5 * h + 0.5
         for i in range(self.hidden):
             h = self.model[i](h)
-        scores = self.model[self.hidden](h).reshape((x.shape[0],))  # [N]
-        if self.num_classes:
-            scores = scores + (h * self.projection(one_hot(labels, self.num_classes))).sum(axis=1)
-        return scores
+        return self.scored(self.model[self.hidden](h), h, labels)  # [N]

@@ -152,6 +152,23 @@ def dcgan_norm_and_relu(width: int, norm: str) -> list[nn.Cell]:
     return [dcgan_batch_norm(width), nn.ReLU()] if norm == "batch" else [nn.ReLU()]
 
 
+class Projecting(nn.Cell):
+    """Base of discriminators that may look at labels, by projection (Miyato & Koyama 2018,
+    arXiv:1802.05637): the inner product of features and a learned row of the class is added.
+
+    Attributes:
+        num_classes: 0: they do not.
+        projection: one-hot labels [N, num_classes] -> rows [N, F], where they do.
+    """
+
+    def scored(self, scores, h, labels):
+        """Scores [N] of what the last layer gives [N, 1] and what it is given, h [N, F]."""
+        scores = scores.reshape((h.shape[0],))
+        if self.num_classes:
+            scores = scores + (h * self.projection(one_hot(labels, self.num_classes))).sum(axis=1)
+        return scores
+
+
 # Layers of nets from picture to picture.
 
 

@@ -18,9 +18,9 @@ from mindspore import Parameter, nn, ops
 from mindspore.common.initializer import initializer
 
 from ms_gan.models import equalised
-from ms_gan.models.equalised import PixelNorm, lrelu_conv, lrelu_dense, minibatch_std
+from ms_gan.models.equalised import Ending, PixelNorm, lrelu_conv, minibatch_std
 from ms_gan.models.growth import Growth
-from ms_gan.models.layers import LeakyReLU, classes_of, flatten, one_hot, positive
+from ms_gan.models.layers import LeakyReLU, classes_of, one_hot, positive
 from ms_gan.models.resampling import Downsample, Upsample, box
 
 LEVELS, WIDTHS = (1500, 2500, 2500, 2500), (64, 64, 32, 16)
@@ -91,7 +91,7 @@ class Generator(nn.Cell):
         self.blocks = nn.CellList(blocks)
         channels = image_shape[0]
         self.to_rgb = nn.CellList([equalised.Conv(wide, channels, 1) for wide in widths])
-        self.enlarge = enlargers(channels, self.growth.levels)
+        self.enlarge = resized(Upsample, channels, self.growth.levels)
         self.last = self.growth.levels - 1
 
     def construct(self, z, labels=None, shares=None):
@@ -135,7 +135,7 @@ class Generator(nn.Cell):
         return used(self, [*unused, *list(self.to_rgb)[: max(0, level - 1)]])
 
 
-class Discriminator(nn.Cell):
+class Discriminator(Ending):
     """Images to scores, looking at them as one of its levels does.
 
     Args:
@@ -183,13 +183,9 @@ class Discriminator(nn.Cell):
                 )
             )
         self.blocks = nn.CellList(blocks)
-        self.dense = nn.SequentialCell(lrelu_dense(wide * height * width, wide))
-        self.head = equalised.Dense(wide, 1)
-        if conditional:
-            self.projection = equalised.rows(num_classes, wide, length=1.0)
-        factors = [2 ** (self.last - level) for level in range(self.last + 1)]
-        self.reduce = nn.CellList([downsampled(channels, factor) for factor in factors])
-        self.enlarge = enlargers(channels, self.growth.levels)
+        self.end(wide * height * width, wide)
+        self.reduce = resized(Downsample, channels, self.growth.levels)
+        self.enlarge = resized(Upsample, channels, self.growth.levels)
 
     def construct(self, x, labels=None):
         return self.at(x, labels, self.last, None)
@@ -207,11 +203,7 @@ class Discriminator(nn.Cell):
             if i == level and share is not None:
                 below = self.from_rgb[level - 1](self.reduce[level - 1](x))
                 h = share * h + (1.0 - share) * below
-        h = self.dense(flatten(self.blocks[0](h)))
-        scores = self.head(h).reshape((x.shape[0],))
-        if self.num_classes:
-            scores = scores + (h * self.projection(one_hot(labels, self.num_classes))).sum(axis=1)
-        return scores
+        return self.judged(self.blocks[0](h), labels)
 
     def view(self, x, level: int, share):
         """Real images as a level shows them, with what it shows of the level below."""
@@ -236,18 +228,10 @@ def widths_of(option: str, widths: tuple[int, ...], growth: Growth) -> tuple[int
     return tuple(widths)
 
 
-def enlargers(channels: int, levels: int) -> nn.CellList:
-    """To full size from each level."""
+def resized(kind: type[nn.Cell], channels: int, levels: int) -> nn.CellList:
+    """For each level, from its size to the full one (Upsample) or back (Downsample)."""
     factors = [2 ** (levels - 1 - level) for level in range(levels)]
-    return nn.CellList([upsampled(channels, factor) for factor in factors])
-
-
-def upsampled(channels: int, factor: int) -> nn.Cell:
-    return nn.Identity() if factor == 1 else Upsample(channels, box(factor), factor)
-
-
-def downsampled(channels: int, factor: int) -> nn.Cell:
-    return nn.Identity() if factor == 1 else Downsample(channels, box(factor), factor)
+    return nn.CellList([kind(channels, box(f), f) if f > 1 else nn.Identity() for f in factors])
 
 
 def used(net: nn.Cell, unused: list[nn.Cell]) -> list:

@@ -21,7 +21,7 @@ from mindspore import Parameter, nn, ops
 from mindspore.common.initializer import Normal, initializer
 
 from ms_gan.models.equalised import minibatch_std
-from ms_gan.models.layers import LeakyReLU, check_size, classes_of, one_hot, positive
+from ms_gan.models.layers import LeakyReLU, Projecting, check_size, classes_of, one_hot, positive
 from ms_gan.models.resampling import Downsample, Upsample
 
 SIZES = "sizes divisible by 4 (28x28, 32x32, 64x64, ...)"
@@ -88,7 +88,7 @@ class Generator(nn.Cell):
         return self.model(self.modulation(z).reshape((z.shape[0], -1, 1, 1)) * self.basis)
 
 
-class Discriminator(nn.Cell):
+class Discriminator(Projecting):
     """Images to scores: residual blocks at s/2 and at s/4, then a basis and a linear layer.
 
     Args:
@@ -142,10 +142,7 @@ class Discriminator(nn.Cell):
 
     def construct(self, x, labels=None):
         h = (self.model(x) * self.basis).sum(axis=(2, 3))  # [N, 64]
-        scores = self.head(h).reshape((x.shape[0],))  # [N]
-        if self.num_classes:
-            scores = scores + (h * self.projection(one_hot(labels, self.num_classes))).sum(axis=1)
-        return scores
+        return self.scored(self.head(h), h, labels)  # [N]
 
 
 class ResidualBlock(nn.Cell):

@@ -28,6 +28,7 @@ from mindspore.common.initializer import initializer
 from ms_gan.models import equalised
 from ms_gan.models.equalised import (
     ROOT,
+    Ending,
     PixelNorm,
     lrelu_conv,
     lrelu_dense,
@@ -36,7 +37,7 @@ from ms_gan.models.equalised import (
     rows,
 )  # fmt: skip
 from ms_gan.models.growth import first_size
-from ms_gan.models.layers import LeakyReLU, classes_of, flatten, one_hot, positive
+from ms_gan.models.layers import LeakyReLU, classes_of, one_hot, positive
 from ms_gan.models.resampling import SMOOTH, Blur, Downsample, Upsample
 
 WIDTHS = (64, 64, 32, 16)
@@ -285,7 +286,7 @@ class ResidualBlock(nn.Cell):
         return (self.shrink(self.keep(x)) + self.skip(x)) / ROOT
 
 
-class Discriminator(nn.Cell):
+class Discriminator(Ending):
     """Images to scores through residual blocks.
 
     Args:
@@ -320,17 +321,10 @@ class Discriminator(nn.Cell):
         wide = widths[-1]
         layers += [*stddev, *lrelu_conv(wide + len(stddev), wide)]
         self.model = nn.SequentialCell(layers)
-        self.dense = nn.SequentialCell(lrelu_dense(wide * height * width, wide))
-        self.head = equalised.Dense(wide, 1)
-        if conditional:
-            self.projection = rows(num_classes, wide, length=1.0)
+        self.end(wide * height * width, wide)
 
     def construct(self, x, labels=None):
-        h = self.dense(flatten(self.model(x)))
-        scores = self.head(h).reshape((x.shape[0],))
-        if self.num_classes:
-            scores = scores + (h * self.projection(one_hot(labels, self.num_classes))).sum(axis=1)
-        return scores
+        return self.judged(self.model(x), labels)
 
 
 def cuts(layers: int, mixing: float) -> np.ndarray:

@@ -23,8 +23,7 @@ MAY_CHANGE = (
 # What is given anew with every command and is no change of the recipe.
 AS_BEFORE = (
     "train.steps", "train.epochs", "train.minutes", "train.on_divergence", "every.", "runtime.",
-    "data.root",
-    "data.pair.root",
+    "data.root", "data.pair.root",
 )  # fmt: skip
 
 

@@ -109,25 +109,26 @@ class Registry:
 
     def split(self, part: Part) -> tuple[Part, float | Ramp | None]:
         """The part without its weight, and the weight: a number >= 0, a ramp of such, or None."""
-        accepted = self.accepted(part.name)
-        self.check(part, accepted)
-        default = accepted["weight"].default if "weight" in accepted else None
-        options = dict(settled(part, accepted).options)
-        weight = options.pop("weight", default)
+        part, weight = self._without(part, "weight", None)
         for value in (weight.start, weight.end) if isinstance(weight, Ramp) else (weight,):
             if value is not None and value < 0:
                 raise ConfigError(f"{self.kind}.weight: {value!r} is negative; use 0.0 or more")
-        return Part(part.name, options), weight
+        return part, weight
 
     def interval(self, part: Part) -> tuple[Part, int]:
         """The part without its `every`, and that: in every how many updates it counts."""
+        part, every = self._without(part, "every", 1)
+        if every < 1:
+            raise ConfigError(f"{self.kind}.every: expected at least 1, got {every}")
+        return part, every
+
+    def _without(self, part: Part, name: str, missing: Any) -> tuple[Part, Any]:
+        """The part without an option, and its value; `missing` where the entry has none such."""
         accepted = self.accepted(part.name)
         self.check(part, accepted)
         options = dict(settled(part, accepted).options)
-        every = options.pop("every", accepted["every"].default if "every" in accepted else 1)
-        if every < 1:
-            raise ConfigError(f"{self.kind}.every: expected at least 1, got {every}")
-        return Part(part.name, options), every
+        value = options.pop(name, accepted[name].default if name in accepted else missing)
+        return Part(part.name, options), value
 
     def build(self, part: Part, *args: Any, **given: Any) -> Any:
         """Call the factory `part.name` with `args`, those of `given` it knows, and its options."""

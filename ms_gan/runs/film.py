@@ -52,7 +52,7 @@ def draw_film(run: RunDir, captions: dict[int, str], say: Callable[[str], None])
         return
     size = fitting(sizes[found[-1]])
     num = min(FRAMES, len(found), max(2, PIXELS // (size[0] * size[1])))
-    chosen = [found[i] for i in np.linspace(0, len(found) - 1, num).round().astype(int)]
+    chosen = [found[i] for i in visualise.evenly(len(found), num)]
     if num < len(found):
         say(f"{run.gif_file} shows {num} of {len(found):,} pictures, evenly chosen")
     visualise.save_gif(run.gif_file, Film(chosen, captions, size, say), pause=2000)

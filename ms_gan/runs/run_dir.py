@@ -65,6 +65,11 @@ class RunDir:
         self.report_file = self.path / "report.html"
         self.board = self.path / "tensorboard"
 
+    @classmethod
+    def of(cls, config: Config, folder: str | Path | None = None) -> RunDir:
+        """Where a recipe is trained: in the folder that was named, else in one of its own name."""
+        return cls(folder or Path("runs") / config.name)
+
     # --- opening --------------------------------------------------------------------------------
 
     @property

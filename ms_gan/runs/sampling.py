@@ -142,22 +142,24 @@ class Sampler(Ready):
     def real_gallery(self, real: Images) -> np.ndarray | None:
         """Real images in such a picture: as many, of the same classes, from all over the data."""
         if not self.num_classes:
-            rows = spread(len(real.images), FIXED)
+            rows = visualise.evenly(len(real.images), FIXED)
         else:
             known = [np.flatnonzero(real.labels == label) for label in self.shown_classes]
-            rows = np.concatenate([own[spread(len(own), FIXED_PER_CLASS)] for own in known])
-        images = real.images.take(rows, axis=0).astype(np.float32) / 127.5 - 1.0
+            rows = np.concatenate(
+                [own[visualise.evenly(len(own), FIXED_PER_CLASS)] for own in known]
+            )
+        images = as_float(real.images.take(rows, axis=0))
         return visualise.class_grid(images, real.labels[rows] if self.num_classes else None)
 
     @property
     def shown_classes(self) -> np.ndarray:
         """int32, at most FIXED_CLASSES of them."""
-        return spread(self.num_classes, FIXED_CLASSES)
+        return visualise.evenly(self.num_classes, FIXED_CLASSES)
 
 
-def spread(total: int, num: int) -> np.ndarray:
-    """int32, at most `num` rows of `total` that lie evenly among them, the first and the last."""
-    return np.linspace(0, total - 1, min(num, total)).round().astype(np.int32)
+def as_float(images: np.ndarray) -> np.ndarray:
+    """uint8 -> float32 in [-1, 1]; what is float32 already stays."""
+    return images.astype(np.float32) / 127.5 - 1.0 if images.dtype == np.uint8 else images
 
 
 def latents(seed: int, num: int, latent_dim: int) -> np.ndarray:

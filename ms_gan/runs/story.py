@@ -12,12 +12,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from PIL import Image
 
 from ms_gan.recipe import reader
 from ms_gan.recipe.schema import Config
-from ms_gan.runs import film
+from ms_gan.runs import film, visualise
 from ms_gan.runs.run_dir import NUMBERS, RunDir, RunError
 
 FRAMES = 300  # grids in the slider, at most
@@ -127,10 +126,10 @@ def chosen(run: RunDir, room: int) -> tuple[list[dict[str, Any]], int]:
     files = [entry for entry in run.sample_files() if entry[1].stat().st_size > 0]
     sizes = [path.stat().st_size for _, path in files]
     num = min(FRAMES, len(files))
-    rows = even(len(files), num)
+    rows = visualise.evenly(len(files), num)
     while num > 2 and (total := sum(sizes[row] for row in rows)) > room:
         num = max(2, min(num - 1, num * room // total))
-        rows = even(len(files), num)
+        rows = visualise.evenly(len(files), num)
     most = room if num > 2 else room // 2
     frames = []
     for step, path in (files[row] for row in rows):
@@ -139,11 +138,6 @@ def chosen(run: RunDir, room: int) -> tuple[list[dict[str, Any]], int]:
         if src:
             frames.append({"step": step, "src": src, "size": size})
     return frames, len(files) - len(frames)
-
-
-def even(total: int, num: int) -> list[int]:
-    """`num` rows of `total`, evenly, the first and the last one among them."""
-    return np.unique(np.linspace(0, total - 1, num).round().astype(int)).tolist() if num else []
 
 
 def shown_alone(path: Path, most: int) -> str | None:
@@ -188,8 +182,8 @@ def address(content: bytes, kind: str) -> str:
 def thinned(log: Sequence[Row], points: int) -> list[Row]:
     """At most `points` rows of the log and as many of its evaluations, evenly chosen."""
     measured = [index for index, row in enumerate(log) if metrics([row])]
-    kept = {measured[i] for i in even(len(measured), min(points, len(measured)))}
-    kept |= set(even(len(log), min(points, len(log))))
+    kept = {measured[i] for i in visualise.evenly(len(measured), points)}
+    kept |= set(visualise.evenly(len(log), points).tolist())
     return [log[index] for index in sorted(kept)]
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from mindspore import Tensor
 
 from ms_gan.runs import visualise
-from ms_gan.runs.sampling import BATCH, Images, Ready, fill, generate
+from ms_gan.runs.sampling import BATCH, Images, Ready, as_float, fill, generate
 from ms_gan.system import streams
 from ms_gan.system.streams import Stream
 
@@ -76,8 +76,3 @@ class Translator(Ready):
     def columns(self) -> tuple[str, ...]:
         """What stands in each column of the gallery."""
         return self.given.shown * ACROSS
-
-
-def as_float(images: np.ndarray) -> np.ndarray:
-    """uint8 -> float32 in [-1, 1]; what is float32 already stays."""
-    return images.astype(np.float32) / 127.5 - 1.0 if images.dtype == np.uint8 else images

@@ -36,6 +36,11 @@ def to_picture(image: np.ndarray) -> np.ndarray:
     return picture[..., 0] if picture.shape[2] == 1 else picture
 
 
+def evenly(total: int, num: int) -> np.ndarray:
+    """int32, at most `num` rows of `total` that lie evenly among them, the first and the last."""
+    return np.linspace(0, total - 1, min(num, total)).round().astype(np.int32)
+
+
 @dataclass(frozen=True)
 class Layout:
     """Where the images of a grid lie: a block of rows for each class, the blocks side by side.

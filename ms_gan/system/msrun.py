@@ -9,10 +9,11 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ms_gan.errors import UsageError
 from ms_gan.system.program import STARTED
@@ -130,19 +131,11 @@ class Job:
             "cluster_time_out": place.patience, "log_dir": logs, "join": join,
             "tail_worker_log": place.workers,  # of none: every log would be copied into msrun.log
         }  # fmt: skip
-        if cores:
-            # As ranges of one, which msrun of every version reads.
-            ranges = ([f"{core}-{core}" for core in own] for own in cores)
-            options["bind_core"] = json.dumps({f"device{i}": own for i, own in enumerate(ranges)})
-        python = Path(sys.executable)
-        name = "python" if python.with_name("python").exists() else "python3"  # msrun knows both
-        path = f"{python.parent}{os.pathsep}{os.environ.get('PATH', '')}"
+        told, environment = launched(options, ["-m", "ms_gan", *words], cores)
         with open(self.said, "wb") as said:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", MSRUN, *(f"--{k}={v}" for k, v in options.items()), name,
-                 "-m", "ms_gan", *words],
-                stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.STDOUT,
-                env={**os.environ, "PATH": path, "PYTHONUNBUFFERED": "1", STARTED: command},
+                told, stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.STDOUT,
+                env={**environment, "PYTHONUNBUFFERED": "1", STARTED: command},
                 start_new_session=True,
             )  # fmt: skip
 
@@ -191,6 +184,28 @@ class Job:
             lines = log.read_text(errors="replace").splitlines()
             return [line for line in lines if line.strip() and not NOISE.match(line)]
         return []
+
+
+def launched(
+    options: Mapping[str, Any], words: Sequence[str], cores: Sequence[Sequence[int]] | None = None
+) -> tuple[list[str], dict[str, str]]:
+    """The command with which msrun starts this Python several times, and its environment.
+
+    Args:
+        options: of msrun.
+        words: behind `python`.
+        cores: of the CPU, a list for each worker on this machine; None: they are not bound.
+    """
+    options = dict(options)
+    if cores:
+        # As ranges of one, which msrun of every version reads.
+        ranges = ([f"{core}-{core}" for core in own] for own in cores)
+        options["bind_core"] = json.dumps({f"device{i}": own for i, own in enumerate(ranges)})
+    python = Path(sys.executable)
+    name = "python" if python.with_name("python").exists() else "python3"  # msrun knows both
+    path = f"{python.parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    told = [f"--{key}={value}" for key, value in options.items()]
+    return [sys.executable, "-c", MSRUN, *told, name, *words], {**os.environ, "PATH": path}
 
 
 def free_port() -> int:

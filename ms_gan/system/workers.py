@@ -186,20 +186,32 @@ class Agreement:
     """A wish to stop that all workers have when one of them has it; called together.
 
     Args:
-        wish: this worker's; a number > 0, such as that of a signal, or 0.
+        signal: the number of one that has come to this worker; 0 or None: none has.
+        stop: whether somebody else here wants it.
 
     Attributes:
         wished: the largest number of all, 0 as long as nobody wants to stop.
     """
 
-    def __init__(self, wish: Callable[[], int]):
-        self.wish = wish
+    OTHER = 256  # above the number of any signal
+
+    def __init__(self, signal: Callable[[], int | None], stop: Callable[[], bool] = lambda: False):
+        self.came, self.stop = signal, stop
         self.wished = self.calls = 0
 
     def __call__(self) -> bool:
         if size() == 1:
-            self.wished = int(self.wish())
+            self.wished = self.wish()
         elif self.calls % ASK_EVERY == 0:
-            self.wished = int(gathered([int(self.wish())]).max())
+            self.wished = int(gathered([self.wish()]).max())
         self.calls += 1
         return self.wished > 0
+
+    def wish(self) -> int:
+        """This worker's."""
+        return int(self.came() or self.OTHER * bool(self.stop()))
+
+    @property
+    def signal(self) -> int | None:
+        """That for which all stop; None where it is for something else, or not at all."""
+        return self.wished if 0 < self.wished < self.OTHER else None

@@ -346,8 +346,7 @@ class AdversarialStep(nn.Cell):
         of_history: its columns.
         average: an :class:`ExponentialMovingAverage` or None.
         view: a Cell real -> real, how images are seen at a level of nets that grow, or None.
-        clock: a :class:`ms_gan.training.levels.Clock`, moved behind the updates, or
-            None.
+        clock: a :class:`ms_gan.training.levels.Clock`, moved behind the updates, or None.
         share_forward: keep the forward pass of shared latents. Without, the generator runs a second
             time on them: the same weights, more arithmetic, BatchNorm statistics that move twice.
 
