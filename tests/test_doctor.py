@@ -64,7 +64,9 @@ def test_a_healthy_machine(healthy):
 
 
 def test_the_onednn_limit_is_ours(healthy):
-    expected = "AVX2, set by ms_gan for convolutions; none for recipes whose model is gan"
+    expected = (
+        "AVX2, set by ms_gan for MindSpore's own convolutions; none for recipes whose model is gan"
+    )
     said = healthy[1]["onednn limit"]
     assert said.startswith(expected if runtime.has_avx512() else "none; it is for CPUs with")
 

@@ -21,6 +21,7 @@ from importlib import metadata
 from pathlib import Path
 
 from ms_gan.cli.console import say
+from ms_gan.convolution import choice, library
 from ms_gan.errors import UserError
 from ms_gan.runs import shipped
 from ms_gan.system import cuda, cuda_packages, runtime
@@ -110,6 +111,7 @@ def examine() -> Iterator[Line]:
     yield cores()
     yield instructions()
     yield onednn()
+    yield convolutions()
     yield from environment()
     yield from data_sets()
     yield assets()
@@ -288,11 +290,31 @@ def onednn() -> Line:
     if not runtime.has_avx512():
         return Line(name, "none; it is for CPUs with AVX-512 only")
     families = ", ".join(runtime.FULLY_CONNECTED)
+    limit = os.environ.get("ONEDNN_MAX_CPU_ISA", "none")
     return Line(
         name,
-        f"{os.environ.get('ONEDNN_MAX_CPU_ISA', 'none')}, set by ms_gan for convolutions; none for "
-        f"recipes whose model is {families}; runtime.onednn_isa of a recipe changes it",
+        f"{limit}, set by ms_gan for MindSpore's own convolutions; none for recipes whose model is "
+        f"{families}; runtime.onednn_isa of a recipe changes it",
     )
+
+
+def convolutions() -> Line:
+    """Which ones `runtime.convolutions: auto` takes, and what it would need to take oneDNN's."""
+    name, own = "convolutions", choice.NAMES[choice.NATIVE]
+    if not choice.pays():
+        return Line(
+            name,
+            f"{own}; oneDNN's operators are taken with AVX-512 that you do not limit, or by "
+            "runtime.convolutions=onednn",
+        )
+    if library.ready():
+        return Line(name, f"{choice.NAMES[choice.ONEDNN]}, compiled and tried on this machine")
+    try:
+        library.place()
+        library.tools()
+    except library.Unavailable as error:
+        return Line(name, f"{own}; {choice.NAMES[choice.ONEDNN]} are faster, but {error}")
+    return Line(name, f"{choice.NAMES[choice.ONEDNN]}, compiled by the first run that wants them")
 
 
 def environment() -> Iterator[Line]:

@@ -15,6 +15,7 @@ import numpy as np
 from mindspore import Tensor, nn, ops
 
 from ms_gan import data
+from ms_gan.convolution.layers import Conv2d
 from ms_gan.errors import UserError
 from ms_gan.runs import checkpoint, shipped
 from ms_gan.system import program, streams
@@ -60,7 +61,7 @@ class Classifier(nn.Cell):
             channels = widths[min(len(layers) // 4, len(widths) - 1)]
             kernel = 3 if layers else 5
             layers += [
-                nn.Conv2d(previous, channels, kernel, pad_mode="same"), nn.MaxPool2d(2, 2),
+                Conv2d(previous, channels, kernel, pad_mode="same"), nn.MaxPool2d(2, 2),
                 nn.BatchNorm2d(channels), nn.ReLU(),
             ]  # fmt: skip
             previous, height, width = channels, height // 2, width // 2

@@ -1,1 +1,1 @@
-"""A trained net as a file that other programs run: what is exported, its graph, ONNX and MindIR."""
+"""A trained net as a file or a page that runs it: what is exported, its graph, ONNX and MindIR."""

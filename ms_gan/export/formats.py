@@ -50,6 +50,17 @@ def write(subject: Subject, name: str, path: Path) -> float:
             than the subject tolerates. Then nothing is written; an older file stays intact.
         OSError: the file cannot be written.
     """
+    content, difference = made(subject, name, path)
+    files.write(path, content)
+    return difference
+
+
+def made(subject: Subject, name: str, path: Path) -> tuple[bytes, float]:
+    """What :func:`write` writes, and the largest difference.
+
+    Args:
+        path: what an error calls the file.
+    """
     packages.check(name)
     form = FORMATS[name]
     content = form.content(subject)
@@ -59,8 +70,7 @@ def write(subject: Subject, name: str, path: Path) -> float:
             f"{path}: not written: what it computes differs from the net by {difference:.2g}; "
             f"expected at most {subject.tolerance:g}; the export is at fault: please report it"
         )
-    files.write(path, content)
-    return difference
+    return content, difference
 
 
 def compare(subject: Subject, run: Run) -> float:

@@ -14,6 +14,7 @@ from math import prod
 from mindspore import nn
 from mindspore.common.initializer import HeUniform
 
+from ms_gan.convolution.layers import Conv2d
 from ms_gan.models.layers import LeakyReLU, check_size, flatten, positive
 
 SIZES = "28x28 and larger"
@@ -85,7 +86,7 @@ class Discriminator(nn.Cell):
         for channels in d_widths:  # [N, 1, 28, 28] -> [N, 64, 14, 14] -> [N, 128, 7, 7]
             # -> [N, 256, 4, 4] -> [N, 512, 2, 2] -> [N, 1024, 1, 1]
             layers.append(
-                nn.Conv2d(
+                Conv2d(
                     previous, channels, kernel_size=5, stride=2, pad_mode="same", has_bias=True,
                     weight_init=_initial(), bias_init="zeros",
                 )

@@ -14,6 +14,7 @@ import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 from mindspore.common.initializer import Normal, initializer
 
+from ms_gan.convolution.layers import convolution
 from ms_gan.models.layers import LeakyReLU, Projecting, flatten
 
 ROOT = sqrt(2.0)  # what LeakyReLU takes from the variance
@@ -42,7 +43,7 @@ class Conv(nn.Cell):
         self.scale = gain / sqrt(previous * kernel**2)
         self.bias = Parameter(initializer("zeros", (width,)), name="bias") if bias else None
         padding = (kernel - 1) // 2 if padding is None else padding
-        self.conv = ops.Conv2D(width, kernel, pad_mode="pad", pad=padding, stride=stride)
+        self.conv = convolution(width, kernel, padding=padding, stride=stride)
         self.add = ops.BiasAdd()
 
     def construct(self, x):

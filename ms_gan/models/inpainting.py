@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from mindspore import nn, ops
 
+from ms_gan.convolution.layers import Conv2d
 from ms_gan.models.layers import check_size, conv, one_of, positive
 from ms_gan.models.patch import PatchDiscriminator
 
@@ -86,7 +87,7 @@ class Gated(nn.Cell):
         self.width = width
         self.both = conv(previous, 2 * width, kernel, stride=stride)
         if dilation > 1:
-            self.both = nn.Conv2d(
+            self.both = Conv2d(
                 previous, 2 * width, 3, pad_mode="pad", padding=dilation, dilation=dilation,
                 has_bias=True, weight_init="he_normal", bias_init="zeros",
             )  # fmt: skip

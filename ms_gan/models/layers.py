@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from mindspore import nn, ops
 from mindspore.common.initializer import HeNormal, Normal
 
+from ms_gan.convolution.layers import Conv2d, Conv2dTranspose
 from ms_gan.system import runtime
 
 # Layers whose MindSpore kernel is slow on CPU, from kernels that are fast there; figures in
@@ -111,7 +112,7 @@ def dcgan_conv(
     has_bias: bool = False,
 ) -> nn.Cell:
     """4x4 convolution, [N, previous, 2s, 2s] -> [N, width, s, s]."""
-    return nn.Conv2d(
+    return Conv2d(
         previous,
         width,
         kernel_size=kernel,
@@ -134,7 +135,7 @@ def dcgan_conv_transpose(
     has_bias: bool = False,
 ) -> nn.Cell:
     """Transposed 4x4 convolution, [N, previous, s, s] -> [N, width, 2s, 2s]."""
-    return nn.Conv2dTranspose(
+    return Conv2dTranspose(
         previous,
         width,
         kernel_size=kernel,
@@ -193,7 +194,7 @@ class InstanceNorm(nn.Cell):
 def conv(previous: int, width: int, kernel: int = 3, *, stride: int = 1, bias: bool = True):
     """A convolution that keeps the size (divided by `stride`), zeros at the edge, weights of
     N(0, 2 / inputs) (He et al. 2015, arXiv:1502.01852)."""
-    return nn.Conv2d(
+    return Conv2d(
         previous, width, kernel, stride=stride, pad_mode="pad", padding=(kernel - 1) // 2,
         has_bias=bias, weight_init=HeNormal(), bias_init="zeros",
     )  # fmt: skip

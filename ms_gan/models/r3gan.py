@@ -20,6 +20,7 @@ from math import sqrt
 from mindspore import Parameter, nn, ops
 from mindspore.common.initializer import Normal, initializer
 
+from ms_gan.convolution.layers import Conv2d, Conv2dTranspose
 from ms_gan.models.equalised import minibatch_std
 from ms_gan.models.layers import LeakyReLU, Projecting, check_size, classes_of, one_hot, positive
 from ms_gan.models.resampling import Downsample, Upsample
@@ -185,7 +186,7 @@ def _conv(
     has_bias: bool = False,
 ) -> nn.Cell:
     fan_in = previous // group * kernel**2
-    return nn.Conv2d(
+    return Conv2d(
         previous,
         width,
         kernel_size=kernel,
@@ -199,7 +200,7 @@ def _conv(
 
 
 def _stem(channels: int, width: int) -> nn.Cell:
-    return nn.Conv2d(
+    return Conv2d(
         channels,
         width,
         kernel_size=4,
@@ -213,7 +214,7 @@ def _stem(channels: int, width: int) -> nn.Cell:
 
 def _stem_transpose(width: int, channels: int) -> nn.Cell:
     """Each pixel is a sum over 2x2 of the 4x4 weights of each channel."""
-    return nn.Conv2dTranspose(
+    return Conv2dTranspose(
         width,
         channels,
         kernel_size=4,

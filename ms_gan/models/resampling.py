@@ -6,11 +6,13 @@ which gradient penalties need.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from mindspore import Tensor, nn, ops
+from mindspore import Tensor, nn
+
+from ms_gan.convolution.layers import convolution, transposed_convolution
 
 BILINEAR = (1.0, 2.0, 1.0)
 SMOOTH = (1.0, 3.0, 3.0, 1.0)  # of StyleGAN2, arXiv:1912.04958, appendix B
@@ -46,7 +48,7 @@ class Downsample(nn.Cell):
     def __init__(self, channels: int, taps: Sequence[float] = BILINEAR, factor: int = 2):
         super().__init__()
         self.kernel = kernels(channels, taps)
-        self.conv = depthwise(ops.Conv2D, channels, len(taps), edges(taps, factor), factor)
+        self.conv = depthwise(convolution, channels, len(taps), edges(taps, factor), factor)
 
     def construct(self, x):
         return self.conv(x, self.kernel)
@@ -60,7 +62,9 @@ class Upsample(nn.Cell):
         super().__init__()
         self.factor = factor
         self.kernel = kernels(channels, taps, gain=float(factor**2))
-        self.conv = depthwise(ops.Conv2DTranspose, channels, len(taps), edges(taps, factor), factor)
+        self.conv = depthwise(
+            transposed_convolution, channels, len(taps), edges(taps, factor), factor
+        )
 
     def construct(self, x):
         n, channels, height, width = x.shape
@@ -83,14 +87,13 @@ class Blur(nn.Cell):
     ):
         super().__init__()
         self.kernel = kernels(channels, taps, gain)
-        self.conv = depthwise(ops.Conv2D, channels, len(taps), (padding,) * 4, 1)
+        self.conv = depthwise(convolution, channels, len(taps), (padding,) * 4, 1)
 
     def construct(self, x):
         return self.conv(x, self.kernel)
 
 
-def depthwise(kind: type, channels: int, size: int, pad: tuple[int, int, int, int], stride: int):
-    return kind(
-        out_channel=channels, kernel_size=(size, size), mode=1, pad_mode="pad", pad=pad,
-        stride=(stride, stride), dilation=(1, 1), group=channels,
-    )  # fmt: skip
+def depthwise(
+    kind: Callable, channels: int, size: int, padding: tuple[int, int, int, int], stride: int
+):
+    return kind(channels, size, padding=padding, stride=stride, groups=channels)

@@ -25,6 +25,7 @@ import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 from mindspore.common.initializer import initializer
 
+from ms_gan.convolution.layers import convolution, transposed_convolution
 from ms_gan.models import equalised
 from ms_gan.models.equalised import (
     ROOT,
@@ -105,10 +106,10 @@ class ModulatedConv(nn.Cell):
         self.weight = normal("weight", (*shape, kernel, kernel))
         self.scale = 1.0 / sqrt(previous * kernel**2)
         if up:
-            self.conv = ops.Conv2DTranspose(previous, kernel, pad_mode="valid", stride=2)
+            self.conv = transposed_convolution(previous, kernel, stride=2)
             self.blur = Blur(width, 1, SMOOTH, gain=4.0)
         else:
-            self.conv = ops.Conv2D(width, kernel, pad_mode="pad", pad=(kernel - 1) // 2)
+            self.conv = convolution(width, kernel, padding=(kernel - 1) // 2)
 
     def construct(self, x, style):
         n, (_, channels, height, width) = style.shape[0], x.shape

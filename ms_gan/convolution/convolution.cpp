@@ -1,0 +1,256 @@
+// Convolution and its two gradients: operators for MindSpore's ops.Custom(..., "aot") on CPU.
+//
+// They call the oneDNN that MindSpore brings, on MindSpore's own threads. MindSpore's kernels hand
+// oneDNN plain tensors (NCHW, OIHW), for which it has no fast kernel with AVX-512; here oneDNN
+// chooses the layouts, and tensors are reordered on their way in and out.
+
+#include <sched.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <exception>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <new>
+#include <vector>
+
+#include "oneapi/dnnl/dnnl.hpp"
+#include "oneapi/dnnl/dnnl_threadpool.hpp"
+
+static_assert(DNNL_VERSION_MAJOR == 3, "MindSpore 2.10 brings oneDNN 3");
+
+namespace mindspore {  // exported by MindSpore's libraries, but in no header of its wheel
+class ThreadPool {
+ public:
+  int ParallelLaunch(const std::function<int(void *, int, float, float)> &task, void *, int count);
+};
+namespace kernel {
+ThreadPool *GetActorMgrInnerThreadPool();
+}
+}  // namespace mindspore
+
+namespace {
+using dnnl::memory;
+using Dims = memory::dims;
+using Tag = memory::format_tag;
+
+// --- where oneDNN computes ----------------------------------------------------------------------
+
+int cores() {
+  static const int count = [] {
+    cpu_set_t set;
+    return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+  }();
+  return count;
+}
+
+// oneDNN's work on MindSpore's threads. One of its jobs takes several of oneDNN's parts, in order.
+class Threads : public dnnl::threadpool_interop::threadpool_iface {
+ public:
+  int get_num_threads() const override { return cores(); }
+  bool get_in_parallel() const override { return inside; }
+  uint64_t get_flags() const override { return 0; }  // parallel_for returns when all is done
+  void wait() override {}
+  void parallel_for(int parts, const std::function<void(int, int)> &body) override {
+    const int jobs = inside ? 1 : std::min(parts, cores());
+    const auto job = [&](void *, int number, float, float) {
+      const bool before = inside;
+      inside = true;
+      for (int i = number * parts / jobs; i < (number + 1) * parts / jobs; ++i) body(i, parts);
+      inside = before;
+      return 0;
+    };
+    if (jobs == 1) {
+      job(nullptr, 0, 0, 0);
+    } else {
+      mindspore::kernel::GetActorMgrInnerThreadPool()->ParallelLaunch(job, nullptr, jobs);
+    }
+  }
+
+ private:
+  static thread_local bool inside;
+};
+thread_local bool Threads::inside = false;
+
+dnnl::engine &cpu() {
+  static dnnl::engine engine(dnnl::engine::kind::cpu, 0);
+  return engine;
+}
+
+dnnl::stream &stream() {
+  static Threads threads;
+  static auto made = dnnl::threadpool_interop::make_stream(cpu(), &threads);
+  return made;
+}
+
+// Memory for a tensor in oneDNN's layout. It lives during one call, so that all problems share
+// three buffers.
+class Buffer {
+ public:
+  void *of(size_t bytes) {
+    if (bytes > size) {
+      std::free(data);
+      size = (bytes + 4095) / 4096 * 4096;
+      data = std::aligned_alloc(4096, size);
+      if (data == nullptr) {
+        size = 0;
+        throw std::bad_alloc();
+      }
+    }
+    return data;
+  }
+
+ private:
+  void *data = nullptr;
+  size_t size = 0;
+};
+
+// --- one convolution ----------------------------------------------------------------------------
+
+// Its three tensors: y = x * w. Each operator makes one of them out of the two others.
+enum Tensor { X, W, Y };
+constexpr int ARGUMENT[3][3] = {
+    // of oneDNN's primitive for the operator that makes the tensor of this row
+    {DNNL_ARG_DIFF_SRC, DNNL_ARG_WEIGHTS, DNNL_ARG_DIFF_DST},       // x
+    {DNNL_ARG_SRC, DNNL_ARG_DIFF_WEIGHTS, DNNL_ARG_DIFF_DST},       // w
+    {DNNL_ARG_SRC, DNNL_ARG_WEIGHTS, DNNL_ARG_DST},                 // y
+};
+
+// What MindSpore hands over as an int64 tensor.
+struct Geometry {
+  int64_t stride[2], dilation[2];  // dilation 1: none
+  int64_t before[2];               // padding at the top and on the left; -1: half of what is needed
+  int64_t groups;
+};
+constexpr int NUMBERS = sizeof(Geometry) / sizeof(int64_t);
+
+struct Problem {
+  dnnl::primitive compute;
+  dnnl::primitive reorder[3];  // empty where oneDNN takes MindSpore's layout
+  memory plain[3], inner[3];
+};
+
+memory::desc floats(const Dims &dims, Tag tag) { return {dims, memory::data_type::f32, tag}; }
+
+Problem make(Tensor result, const std::array<Dims, 3> &dims, const Geometry &g) {
+  dnnl_threadpool_interop_set_max_concurrency(cores());  // of this thread, before primitives
+  const Dims &x = dims[X], &w = dims[W], &y = dims[Y];
+  Dims grouped = w;
+  if (g.groups > 1) grouped = {g.groups, w[0] / g.groups, w[1], w[2], w[3]};
+  Dims stride(2), dilation(2), before(2), after(2);
+  for (int i = 0; i < 2; ++i) {
+    stride[i] = g.stride[i];
+    dilation[i] = g.dilation[i] - 1;  // oneDNN counts what lies between two weights
+    const int64_t needed =
+        (y[2 + i] - 1) * g.stride[i] + (w[2 + i] - 1) * g.dilation[i] + 1 - x[2 + i];
+    before[i] = g.before[i] >= 0 ? g.before[i] : std::max<int64_t>(needed, 0) / 2;
+    after[i] = needed - before[i];  // below 0 where the last rows of x are not used
+  }
+  const auto free_x = floats(x, Tag::any), free_w = floats(grouped, Tag::any),
+             free_y = floats(y, Tag::any);
+  dnnl::primitive_attr exact;  // in float32, whatever matrix products may round
+  exact.set_fpmath_mode(dnnl::fpmath_mode::strict);
+  const auto direct = dnnl::algorithm::convolution_direct;
+  const dnnl::convolution_forward::primitive_desc forward(
+      cpu(), dnnl::prop_kind::forward_training, direct, free_x, free_w, free_y, stride, dilation,
+      before, after, exact);
+  Problem problem;
+  memory::desc inner[3];
+  if (result == Y) {
+    problem.compute = dnnl::convolution_forward(forward);
+    inner[X] = forward.src_desc();
+    inner[W] = forward.weights_desc();
+    inner[Y] = forward.dst_desc();
+  } else if (result == X) {
+    const dnnl::convolution_backward_data::primitive_desc images(
+        cpu(), direct, free_x, free_w, free_y, stride, dilation, before, after, forward, exact);
+    problem.compute = dnnl::convolution_backward_data(images);
+    inner[X] = images.diff_src_desc();
+    inner[W] = images.weights_desc();
+    inner[Y] = images.diff_dst_desc();
+  } else {
+    const dnnl::convolution_backward_weights::primitive_desc weights(
+        cpu(), direct, free_x, free_w, free_y, stride, dilation, before, after, forward, exact);
+    problem.compute = dnnl::convolution_backward_weights(weights);
+    inner[X] = weights.src_desc();
+    inner[W] = weights.diff_weights_desc();
+    inner[Y] = weights.diff_dst_desc();
+  }
+  const memory::desc plain[3] = {floats(x, Tag::nchw),
+                                 floats(grouped, g.groups > 1 ? Tag::goihw : Tag::oihw),
+                                 floats(y, Tag::nchw)};
+  for (Tensor t : {X, W, Y}) {
+    problem.plain[t] = memory(plain[t], cpu(), nullptr);
+    problem.inner[t] = memory(inner[t], cpu(), nullptr);
+    if (inner[t] == plain[t]) continue;
+    problem.reorder[t] = t == result ? dnnl::reorder(problem.inner[t], problem.plain[t])
+                                     : dnnl::reorder(problem.plain[t], problem.inner[t]);
+  }
+  return problem;
+}
+
+void solve(Problem &problem, Tensor result, const std::array<void *, 3> &data) {
+  static Buffer buffers[3];
+  auto &queue = stream();
+  std::unordered_map<int, memory> arguments;
+  for (Tensor t : {X, W, Y}) {
+    memory &plain = problem.plain[t], &inner = problem.inner[t];
+    plain.set_data_handle(data[t]);
+    inner.set_data_handle(problem.reorder[t] ? buffers[t].of(inner.get_desc().get_size())
+                                             : data[t]);
+    if (t != result && problem.reorder[t])
+      problem.reorder[t].execute(queue, {{DNNL_ARG_FROM, plain}, {DNNL_ARG_TO, inner}});
+    arguments.insert({ARGUMENT[result][t], inner});
+  }
+  problem.compute.execute(queue, arguments);
+  if (problem.reorder[result])
+    problem.reorder[result].execute(
+        queue, {{DNNL_ARG_FROM, problem.inner[result]}, {DNNL_ARG_TO, problem.plain[result]}});
+  queue.wait();
+}
+
+// MindSpore's arguments: the two given tensors, the geometry, perhaps more of which the shape alone
+// matters, and the result last. Returns 0, or 1 with a line on stderr.
+int run(Tensor first, Tensor second, Tensor result, int count, void **params, int *ranks,
+        int64_t **shapes) {
+  static std::mutex lock;  // buffers and problems are shared
+  static std::map<std::vector<int64_t>, Problem> problems;
+  try {
+    const std::lock_guard<std::mutex> guard(lock);
+    std::array<Dims, 3> dims;
+    std::array<void *, 3> data;
+    const std::pair<Tensor, int> places[] = {{first, 0}, {second, 1}, {result, count - 1}};
+    for (const auto &[tensor, place] : places) {
+      dims[tensor] = Dims(shapes[place], shapes[place] + ranks[place]);
+      data[tensor] = params[place];
+    }
+    const auto *geometry = static_cast<const Geometry *>(params[2]);
+    std::vector<int64_t> key{result};
+    for (const Dims &one : dims) key.insert(key.end(), one.begin(), one.end());
+    const auto *numbers = static_cast<const int64_t *>(params[2]);
+    key.insert(key.end(), numbers, numbers + NUMBERS);
+    auto found = problems.find(key);
+    if (found == problems.end())
+      found = problems.emplace(std::move(key), make(result, dims, *geometry)).first;
+    solve(found->second, result, data);
+    return 0;
+  } catch (const std::exception &error) {
+    std::fprintf(stderr, "ms_gan, convolution by oneDNN: %s\n", error.what());
+    return 1;
+  }
+}
+}  // namespace
+
+#define OPERATOR(name, first, second, result)                                                  \
+  extern "C" int name(int count, void **params, int *ranks, int64_t **shapes, const char **,   \
+                      void *, void *) {                                                        \
+    return run(first, second, result, count, params, ranks, shapes);                           \
+  }
+OPERATOR(ms_gan_convolution, X, W, Y)
+OPERATOR(ms_gan_convolution_images, Y, W, X)
+OPERATOR(ms_gan_convolution_weights, X, Y, W)

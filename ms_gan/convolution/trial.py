@@ -1,0 +1,134 @@
+"""Whether a compiled convolution.cpp computes what it should.
+
+Two convolutions of unlike geometry in one graph, their gradients, and the gradients of a penalty on
+these, against NumPy in float64.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+import mindspore as ms
+from mindspore import Tensor, nn, ops
+
+from ms_gan.convolution.operators import Geometry, operators
+
+TOLERANCE = 1e-5
+FIRST = {"kernel": 4, "stride": 2, "groups": 1}  # of 9 x 9 images, whose last row is not used
+SECOND = {"kernel": 3, "stride": 1, "groups": 4}
+PADDING = 1
+
+
+class Convolution(nn.Cell):
+    def __init__(self, library: Path, *, kernel: int, stride: int, groups: int):
+        super().__init__()
+        geometry = Geometry.of(kernel, stride, 1, "pad", PADDING, groups)
+        made = operators(library, geometry)
+        self.convolve, self.numbers = made.forward, made.numbers
+
+    def construct(self, x, weights):
+        return self.convolve(x, weights, self.numbers)
+
+
+class Both(nn.Cell):
+    """x [N, 3, 9, 9], v [8, 3, 4, 4], w [8, 2, 3, 3] -> [N, 8, 4, 4]."""
+
+    def __init__(self, library: Path):
+        super().__init__()
+        self.first, self.second = Convolution(library, **FIRST), Convolution(library, **SECOND)
+
+    def construct(self, x, v, w):
+        return self.second(self.first(x, v), w)
+
+
+class Gradients(nn.Cell):
+    """x, v, w, d -> y, and the gradients of its product with d for x, v and w."""
+
+    def __init__(self, net: nn.Cell):
+        super().__init__()
+        self.net = net
+
+    def construct(self, x, v, w, d):
+        y, pull_back = ms.vjp(self.net, x, v, w)
+        dx, dv, dw = pull_back(d)
+        return y, dx, dv, dw
+
+
+class Penalty(nn.Cell):
+    """Half of the squared gradient for x."""
+
+    def __init__(self, net: nn.Cell):
+        super().__init__()
+        self.gradients = Gradients(net)
+
+    def construct(self, x, v, w, d):
+        dx = self.gradients(x, v, w, d)[1]
+        return 0.5 * (dx * dx).sum()
+
+
+class SlopesOfPenalty(nn.Cell):
+    """x, v, w, d -> the gradients of the penalty for all four."""
+
+    def __init__(self, net: nn.Cell):
+        super().__init__()
+        self.penalty = Penalty(net)
+        self.slopes = ops.GradOperation(get_all=True)
+
+    def construct(self, x, v, w, d):
+        return self.slopes(self.penalty)(x, v, w, d)
+
+
+def fault(library: Path) -> str | None:
+    """What is wrong with a library; None: nothing.
+
+    y is linear in each of x, v and w, so its slope along r is y at r in the place of x, v or w.
+    """
+    rng = np.random.default_rng(0)
+    shapes = ((2, 3, 9, 9), (8, 3, 4, 4), (8, 2, 3, 3), (2, 8, 4, 4))
+    x, v, w, d = (rng.standard_normal(shape).astype(np.float32) for shape in shapes)
+    at_x, at_v, at_w = (rng.standard_normal(shape).astype(np.float32) for shape in shapes[:3])
+    net = Both(library)
+    gradients, slopes = Gradients(net), SlopesOfPenalty(net)
+
+    def made(cell, *arrays):
+        return [tensor.asnumpy().astype(float) for tensor in cell(*map(Tensor, arrays))]
+
+    y, dx, dv, dw = made(gradients, x, v, w, d)
+    _, slope_v, slope_w, _ = made(slopes, x, v, w, d)
+    checks = {
+        "the images": (y, images(x, v, w)),
+        "the gradient of the images": (dx * at_x, images(at_x, v, w) * d),
+        "the gradient of strided weights": (dv * at_v, images(x, at_v, w) * d),
+        "the gradient of grouped weights": (dw * at_w, images(x, v, at_w) * d),
+        "a penalty's gradient of strided weights": (
+            slope_v * at_v, dx * made(gradients, x, at_v, w, d)[1],
+        ),
+        "a penalty's gradient of grouped weights": (
+            slope_w * at_w, dx * made(gradients, x, v, at_w, d)[1],
+        ),
+    }  # fmt: skip
+    for what, (found, expected) in checks.items():
+        if what != "the images":
+            found, expected = found.sum(), expected.sum()
+        error = np.abs(found - expected).max() / np.abs(expected).max()
+        if not error <= TOLERANCE:  # NaN is not
+            return f"{what} differ by {error:.1g} of their size"
+    return None
+
+
+def images(x: np.ndarray, v: np.ndarray, w: np.ndarray) -> np.ndarray:
+    return convolved(convolved(x, v, **FIRST), w, **SECOND)
+
+
+def convolved(x: np.ndarray, w: np.ndarray, *, kernel: int, stride: int, groups: int) -> np.ndarray:
+    """[N, C, H, W], [O, C / groups, k, k] -> [N, O, H', W'] in float64."""
+    x = np.pad(x.astype(float), ((0, 0), (0, 0), (PADDING, PADDING), (PADDING, PADDING)))
+    patches = np.lib.stride_tricks.sliding_window_view(x, (kernel, kernel), axis=(2, 3))
+    patches = patches[:, :, ::stride, ::stride]  # [N, C, H', W', k, k]
+    num, channels, height, width = patches.shape[:4]
+    patches = patches.reshape(num, groups, channels // groups, height, width, kernel, kernel)
+    w = w.astype(float).reshape(groups, -1, *w.shape[1:])
+    y = np.einsum("ngchwij,gocij->ngohw", patches, w)
+    return y.reshape(num, -1, height, width)
