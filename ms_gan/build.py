@@ -32,6 +32,7 @@ from ms_gan.training.feed import Rows
 from ms_gan.training.history import History
 from ms_gan.training.levels import AtLevel, Clock, OnClock, Share, View
 from ms_gan.training.optimizers import OPTIMIZERS
+from ms_gan.training.precision import Scaled, lower
 from ms_gan.training.schedules import RampSchedule, Weight
 from ms_gan.training.state import TrainState
 from ms_gan.training.updates import Updates, sets_of
@@ -122,6 +123,8 @@ def build_training(
     )
     average = cells.Average(frozen(build_net(config, "generator", image_shape, num_classes)))
     cells.copy_parameters(gan.generator, average)  # the average starts at the initial weights
+    if config.runtime.amp:
+        lower(gan, config.runtime.amp)
     parts = build_parts(config, image_shape, gan, average)
     generator, train = gan.generator, config.train
     growth = getattr(generator, "growth", None)
@@ -144,7 +147,7 @@ def build_training(
     if train.ema_decay > 0:
         parameters += list(average.get_parameters())
     known = {id(p) for p in gan.get_parameters()}
-    for kept in (parts.history, parts.clock, *parts.direct.values()):
+    for kept in (parts.history, parts.clock, *parts.scaling, *parts.direct.values()):
         own = [] if kept is None else kept.get_parameters()
         parameters += [p for p in own if id(p) not in known]
     state = TrainState(
@@ -166,6 +169,7 @@ def build_training(
         ),
         averaged=train.ema_decay > 0,
         terms=(*(name for name in config.terms if name not in parts.direct), *parts.direct),
+        skipped=[scaling.skipped for scaling in parts.scaling if scaling is not None],
     )
     if config.train.steps is not None:
         state.settle(config.train.steps)
@@ -186,6 +190,7 @@ class Parts:
     clock: Clock | None  # of nets that grow
     columns: Mapping[str, Columns]  # which random numbers the parts get
     direct: Mapping[str, Term]  # terms that are functions of the generator's weights
+    scaling: tuple[Scaled | None, Scaled | None]  # of the losses of D and G
 
 
 def build_parts(
@@ -222,7 +227,10 @@ def build_parts(
     )  # fmt: skip
     clock = Clock() if hasattr(generator, "growth") else None
     loss = LOSS.build(LOSS.split(config.loss)[0])
-    return Parts(gan, average, given, loss, rows, augment, history, clock, columns, direct)
+    scaling = (None, None)
+    if config.runtime.amp == "float16":  # bfloat16 has the range of float32
+        scaling = Scaled("scaling_d"), Scaled("scaling_g")
+    return Parts(gan, average, given, loss, rows, augment, history, clock, columns, direct, scaling)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -308,9 +316,14 @@ def build_step(
             cells.DiscriminatorWithLossCell(judge, parts.loss, penalty if penalised else None),
             level.optimizer_d,
             constraint,
+            parts.scaling[0],
         ),
         cells.TrainGeneratorCell(
-            level.generator, loss_g, level.optimizer_g, list(zip(direct, with_terms, strict=True))
+            level.generator,
+            loss_g,
+            level.optimizer_g,
+            list(zip(direct, with_terms, strict=True)),
+            parts.scaling[1],
         ),
         given=parts.given,
         columns=columns["input"],
@@ -469,6 +482,8 @@ def load_training(
     if why := foreign(meta):
         raise checkpoint.CheckpointError(f"{path}: {why}")
     own = [p for p in state.parameters if not p.name.endswith(".learning_rate")]
+    if not any(name.startswith("scaling_") for name in arrays):  # until now without float16
+        own = [p for p in own if not p.name.startswith("scaling_")]
     checkpoint.restore(own, arrays, path)
     state.step = meta["step"]
 

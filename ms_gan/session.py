@@ -21,13 +21,14 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ms_gan.convolution import choice
 from ms_gan.errors import UsageError, UserError
 from ms_gan.recipe import reader
 from ms_gan.recipe.changes import Change, changed, described, foreign, is_record, repeated
 from ms_gan.recipe.registry import Registry
 from ms_gan.recipe.schema import Config, ConfigError, Data, Ramp, settled
 from ms_gan.runs import board
-from ms_gan.runs.progress import Progress, duration
+from ms_gan.runs.progress import Progress, duration, suited
 from ms_gan.runs.run_dir import RunDir, RunError
 from ms_gan.system import output, provenance, runtime, workers
 from ms_gan.system.signals import NOBODY_READS, StopSignals
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from ms_gan.runs.headline import Headline
     from ms_gan.runs.sampling import Sampler
     from ms_gan.runs.weights import Weights
-    from ms_gan.training.feed import Feed
+    from ms_gan.training.feed import Ahead, Feed
     from ms_gan.training.state import TrainState
     from ms_gan.training.trainer import Quality
 
@@ -93,12 +94,13 @@ def start(
     workers.schedule()
     check_shared(config, workers.asked())
     run = RunDir.of(config, folder)
-    prepare(config)
+    prepare(config, recorded_convolutions(run), say)
     if config.runtime.tensorboard:
         board.check()
     runtime.import_mindspore(config.runtime.device)
     from ms_gan import build, data
-    from ms_gan.training.feed import Feed
+    from ms_gan.training import precision
+    from ms_gan.training.feed import Ahead, Feed
 
     config = build.checked(config)  # a typing mistake is no other recipe
     config, change = continued(config, run, changes, say)
@@ -106,7 +108,17 @@ def start(
     weights = [weights] if isinstance(weights, str | Path) else list(weights)
     origin = starting_weights(run, weights, say)
     device = runtime.set_device(config.runtime.device, say)
+    if config.runtime.convolutions == choice.ONEDNN and device != "CPU":
+        raise ConfigError(
+            f"runtime.convolutions: onednn is for CPUs, but the device is {device}; "
+            "use auto, or runtime.device=CPU"
+        )
     runtime.set_mode(config.runtime.mode)
+    if config.runtime.amp and not precision.is_native(config.runtime.amp):
+        say(
+            f"runtime.amp: {device} multiplies no {config.runtime.amp}; factors are rounded to it "
+            "and multiplied in float32, which is not faster"
+        )
     if dataset is None:
         with workers.first_before_others():
             dataset = load_data(config, run, say, download)
@@ -140,6 +152,8 @@ def start(
         for line in build.load_weights(origin, state, config):
             say(f"from {line}")
     feed = Feed(batches, state.rows, seed=config.seed, share=workers.share())
+    if device != "CPU":  # whose cores have no time to spare
+        feed = Ahead(feed)
     if steps is None and workers.size() > 1:
         raise UsageError(
             "train.minutes: one process measures how many steps fit, and several workers must make "
@@ -159,11 +173,34 @@ def start(
     )
 
 
-def prepare(config: Config) -> None:
-    """Set what MindSpore reads at import; without effect where it is imported already."""
+def prepare(config: Config, began: str | None = None, say: Say = output.say) -> None:
+    """Set what MindSpore reads at import; without effect where it is imported already.
+
+    Args:
+        began: :func:`recorded_convolutions` of the run.
+
+    Raises:
+        Unavailable: `runtime.convolutions: onednn` cannot be had here.
+    """
+    wanted, isa = config.runtime.convolutions, config.runtime.onednn_isa
     convolutions = config.model.name not in runtime.FULLY_CONNECTED
-    runtime.limit_instruction_set(convolutions=convolutions, isa=config.runtime.onednn_isa)
+    on_cpu = config.runtime.device in ("auto", "CPU")
+    if wanted == "auto" and not (convolutions and on_cpu and config.runtime.amp is None):
+        wanted = began = choice.NATIVE
+    choice.use(choice.chosen(wanted, began=began, isa=isa, say=say))
+    native = convolutions and choice.library_in_use() is None
+    runtime.limit_instruction_set(convolutions=native, isa=isa)
     runtime.set_fpmath(config.runtime.onednn_fpmath)
+
+
+def recorded_convolutions(run: RunDir) -> str | None:
+    """Which convolutions a run used last, as :func:`choice.name` says; None: it is new."""
+    sessions = run.manifest.get("sessions")
+    if not sessions:
+        return None
+    last = sessions[-1] if isinstance(sessions, list) else None
+    found = last.get("convolutions") if isinstance(last, dict) else None
+    return found if found in choice.NAMES else choice.NATIVE
 
 
 def check_shared(config: Config, size: int) -> None:
@@ -426,7 +463,7 @@ class Session:
     run: RunDir
     dataset: Dataset
     state: TrainState
-    feed: Feed
+    feed: Feed | Ahead
     steps: int | None
     device: str
     say: Say
@@ -487,7 +524,7 @@ class Session:
 
         Args:
             stop: ends it early too; it is asked before every step.
-            progress: shows it; None: a bar on a terminal, plain lines elsewhere.
+            progress: shows it; None: a bar on a terminal or in a notebook, plain lines elsewhere.
         """
         from ms_gan.runs import report
         from ms_gan.training import trainer
@@ -495,7 +532,7 @@ class Session:
         if not workers.is_first():
             return self.follow(stop)
         run, state, began = self.run, self.state, time.monotonic()
-        progress = progress or Progress(self.steps)
+        progress = progress or suited(self.steps)
         with run.open(self.config, **self.sizes(), say=self.say):
             self.resume()
             trainer.check_equal(state)
@@ -801,6 +838,7 @@ class Session:
             "steps": self.steps,
             "command": self.command,
             "device": self.device,
+            "convolutions": choice.name(),
             **({"workers": workers.size()} if workers.size() > 1 else {}),
             **process,
             "versions": {"ms_gan": __version__, **process["versions"]},

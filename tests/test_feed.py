@@ -1,6 +1,7 @@
 """What a step receives: a pure function of (seed, step), of the shape that the step takes."""
 
 import ast
+import threading
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from mindspore import Tensor
 
 from ms_gan.data import Batches
 from ms_gan.data.dataset import Dataset
-from ms_gan.training.feed import Feed, Rows
+from ms_gan.training.feed import Ahead, Feed, Rows
 from tests import tiny
 from tests.tiny import ROOT, refused
 
@@ -211,3 +212,22 @@ def test_the_step_refuses_rows_that_do_not_fit(real, z, message, mode):
             Tensor(np.zeros((real, *SHAPE), np.float32)), Tensor(np.zeros((z, 8), np.float32))
         )
     tiny.assert_same_bits(before, tiny.values(state))
+
+
+def test_a_step_made_ahead_is_the_step_that_was_asked_for():
+    """In order, again, backwards and far away; an error comes from the call whose step it is."""
+
+    class Numbered:
+        def at(self, step):
+            if step == 5:
+                raise OSError("a picture is gone")
+            return step, threading.get_ident()
+
+    ahead = Ahead(Numbered())
+    given = [ahead.at(step) for step in (0, 1, 2, 2, 7, 8, 3, 4)]
+    assert [step for step, _ in given] == [0, 1, 2, 2, 7, 8, 3, 4]
+    threads = {thread for _, thread in given}
+    assert len(threads) == 1 and threading.get_ident() not in threads
+    with pytest.raises(OSError, match="a picture is gone"):
+        ahead.at(5)
+    assert ahead.at(6)[0] == 6

@@ -241,6 +241,8 @@ class Runtime:
     Args:
         device: 'auto', 'Ascend', 'GPU' or 'CPU'.
         mode: 'graph'; 'pynative' for debugging.
+        convolutions: of a CPU. 'native': MindSpore's own kernels; 'onednn': oneDNN's operators,
+            compiled on first use; 'auto': oneDNN's where they can be had and are faster.
         onednn_fpmath: 'bf16': matrix products on CPU may round their factors to bfloat16: faster
             where the CPU can, 0.2 % less exact; 'strict': they may not.
         onednn_isa: oneDNN's instruction set on CPU. 'auto': limited where that is faster;
@@ -248,22 +250,34 @@ class Runtime:
         layers: 'fast': on CPU, some layers from its fast kernels; 'native': MindSpore's own.
         share_forward: with the same latents, one forward pass of G serves both updates.
         join_batches: D judges real and generated images in one pass where it may.
+        amp: mixed precision: 'float16' or 'bfloat16': the nets multiply such numbers, everything
+            else is float32; null: nothing is.
         tensorboard: write event files for TensorBoard too; needs tensorboardX.
     """
 
     device: str = "auto"
     mode: str = "graph"
+    convolutions: str = "auto"
     onednn_fpmath: str = "strict"
     onednn_isa: str = "auto"
     layers: str = "fast"
     share_forward: bool = True
     join_batches: bool = True
+    amp: str | None = None
     tensorboard: bool = False
 
     def __post_init__(self):
         one_of("runtime.layers", self.layers, ("fast", "native"))
+        if self.amp is not None:
+            one_of("runtime.amp", self.amp, ("float16", "bfloat16"))
+            if self.convolutions == "onednn":
+                raise ConfigError(
+                    f"runtime.amp: {self.amp} with runtime.convolutions=onednn, whose operators "
+                    "take float32 alone; use native or auto"
+                )
         one_of("runtime.device", self.device, ("auto", "Ascend", "GPU", "CPU"))
         one_of("runtime.mode", self.mode, ("graph", "pynative"))
+        one_of("runtime.convolutions", self.convolutions, ("auto", "native", "onednn"))
         one_of("runtime.onednn_isa", self.onednn_isa, ("auto", "default", *INSTRUCTION_SETS))
         one_of("runtime.onednn_fpmath", self.onednn_fpmath, ("strict", "bf16"))
 

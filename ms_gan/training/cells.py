@@ -18,6 +18,7 @@ from ms_gan.objectives.numbers import Columns
 from ms_gan.system import runtime
 from ms_gan.training import levels, schedules
 from ms_gan.training.feed import Rows
+from ms_gan.training.precision import ScaledNetwork, Unscaled
 from ms_gan.training.reducing import reducer
 from ms_gan.training.schedules import Weight
 
@@ -156,22 +157,33 @@ class TrainDiscriminatorCell(nn.TrainOneStepCell):
         optimizer: of the discriminator's parameters.
         constraint: Cell token -> token that changes the weights after the update (weight clipping),
             or None.
+        scaling: of the loss, where the nets multiply in 16 bits.
 
     Inputs and outputs: those of `network`.
     """
 
     def __init__(
-        self, network: nn.Cell, optimizer: nn.Optimizer, constraint: nn.Cell | None = None
+        self,
+        network: nn.Cell,
+        optimizer: nn.Optimizer,
+        constraint: nn.Cell | None = None,
+        scaling: Unscaled | None = None,
     ):
         super().__init__(network, optimizer)
         self.grad_reducer = reducer(self.weights)
-        self.value_and_grad = ms.value_and_grad(network, None, optimizer.parameters, has_aux=True)
+        self.scaling = scaling or Unscaled()
+        self.value_and_grad = ms.value_and_grad(
+            ScaledNetwork(network, self.scaling), None, optimizer.parameters, has_aux=True
+        )
         self.constraint = constraint
 
     def construct(self, real, fake, given=None):
         outputs, grads = self.value_and_grad(real, fake, given)
         loss, real_scores, fake_scores = outputs
-        loss = ops.depend(loss, self.optimizer(self.grad_reducer(grads)))
+        loss = self.scaling.down(loss)
+        grads, finite = self.scaling(ops.depend(self.grad_reducer(grads), loss))
+        if finite:
+            loss = ops.depend(loss, self.optimizer(grads))
         if self.constraint is not None:
             loss = self.constraint(loss)
         return loss, real_scores, fake_scores
@@ -194,6 +206,7 @@ class TrainGeneratorCell(nn.TrainOneStepCell):
         optimizer: of the generator's parameters.
         direct: terms that are functions of the weights, each an :class:`Added`, and whether it is
             in this update; where it is not, its newest value is returned.
+        scaling: of the loss, where the nets multiply in 16 bits.
 
     Inputs: real [N, C, H, W]; made_from, such as latents [N, latent_dim]; given as `network` takes
     it. Outputs: the adversarial part of the loss and each term, scalars, those of `direct` last.
@@ -205,21 +218,27 @@ class TrainGeneratorCell(nn.TrainOneStepCell):
         network: nn.Cell,
         optimizer: nn.Optimizer,
         direct: Sequence[tuple[Added, bool]] = (),
+        scaling: Unscaled | None = None,
     ):
         super().__init__(network, optimizer)
         self.grad_reducer = reducer(self.weights)
+        self.scaling = scaling or Unscaled()
         self.generator = generator
         self.direct = nn.CellList([added for added, _ in direct], auto_prefix=False)
         self.active = [active for _, active in direct]
         self.direct_grads = [
-            ms.value_and_grad(term, None, optimizer.parameters, has_aux=True)
+            ms.value_and_grad(
+                ScaledNetwork(term, self.scaling), None, optimizer.parameters, has_aux=True
+            )
             for term in self.direct
         ]
         again = [term.part for term in network.terms if term.part.runs_again]
         self.again = nn.CellList(again, auto_prefix=False)
         # Of the images, the new ones and those made again.
         places = (1, *range(4, 4 + len(self.again))) if len(self.again) else 1
-        self.value_and_grad = ms.value_and_grad(network, places, has_aux=True)
+        self.value_and_grad = ms.value_and_grad(
+            ScaledNetwork(network, self.scaling), places, has_aux=True
+        )
 
     def forward(self, made_from, labels=None):
         """Images and the function that pulls their gradient back to the weights."""
@@ -243,8 +262,11 @@ class TrainGeneratorCell(nn.TrainOneStepCell):
             else:
                 value = self.direct[i].part.last()
             values = (*values, value)
-        updated = self.optimizer(self.grad_reducer(grads))
-        return (ops.depend(values[0], updated), *values[1:])
+        adversarial = values[0]
+        grads, finite = self.scaling(self.grad_reducer(grads))
+        if finite:
+            adversarial = ops.depend(adversarial, self.optimizer(grads))
+        return (adversarial, *values[1:])
 
     def with_direct(self, i, grads, made_from, given):
         """The weights' gradient with that of the i-th direct term, and the term's value."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -107,6 +108,28 @@ class Feed:
             return drawn
         blocks = drawn.reshape(-1, self.drawn.batch, drawn.shape[1])
         return blocks[:, self.share.of(self.drawn.batch)].reshape(-1, drawn.shape[1])
+
+
+class Ahead:
+    """A feed that makes the next step's tensors while the device computes this one's.
+
+    For devices that leave the host's cores idle; what it gives is what the feed gives.
+
+    Args:
+        feed: is asked by one thread alone, for one step at a time.
+    """
+
+    def __init__(self, feed: Feed):
+        self.feed = feed
+        self._thread = ThreadPoolExecutor(1, "ms_gan-feed")
+        self._next: tuple[int, Future] | None = None
+
+    def at(self, step: int) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]:
+        """As :meth:`Feed.at`; what that raises is raised here."""
+        known = self._next is not None and self._next[0] == step
+        made = self._next[1] if known else self._thread.submit(self.feed.at, step)
+        self._next = (step + 1, self._thread.submit(self.feed.at, step + 1))
+        return made.result()
 
 
 def one_array(parts: tuple[np.ndarray, ...]) -> np.ndarray:

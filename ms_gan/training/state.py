@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +32,7 @@ class TrainState:
     sampler: Sampler
     averaged: bool
     terms: tuple[str, ...] = ()  # names of the last outputs of an update
+    skipped: Sequence[Parameter] = ()  # counters of updates that float16 could not hold
 
     @property
     def update(self) -> nn.Cell:

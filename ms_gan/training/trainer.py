@@ -231,6 +231,8 @@ def read(outputs: tuple, state: TrainState, run: RunDir) -> dict[str, float]:
         "real_spread": spread(real),
         "fake_spread": spread(fake),
     }
+    if state.skipped:
+        values["skipped_updates"] = sum(float(counter.asnumpy()) for counter in state.skipped)
     for name, value in values.items():
         if not math.isfinite(value):
             raise diverged(f"{name} became {value}", state, run)
