@@ -113,6 +113,35 @@ def test_a_generator(name, form, tmp_path):
         assert json.loads(said["classes"]) == list(source.classes)
 
 
+PAIRED = {"name": "image_folder", "root": "a", "pair": {"name": "image_folder", "root": "b"}}
+FROM_PICTURES = {  # recipe, shape of the data: instance normalisation turns the batch into channels
+    "cyclegan": (
+        {"model": {"name": "cyclegan", "g_width": 4, "blocks": 1}, "data": PAIRED, "input": "both"},
+        (6, 8, 12),
+    ),
+    "pix2pix": (
+        {"model": {"name": "pix2pix", "g_width": 4, "depth": 3}, "data": PAIRED, "input": "first"},
+        (6, 8, 16),
+    ),
+}
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("name", FROM_PICTURES)
+def test_a_generator_that_receives_pictures(name, form, tmp_path):
+    sections, shape = FROM_PICTURES[name]
+    config = reader.from_dict({"name": "tiny", **sections})
+    net = build.frozen(randomise(build.build_net(config, "generator", shape, 0), 0, 0.2))
+    meta = {"config": reader.to_dict(config), "step": 7, "data": "pairs"}
+    exported = subject.of_generator(build.ready(net, shape, meta, build.build_input(config, shape)))
+    assert formats.write(exported, form, tmp_path / f"x.{form}") <= exported.tolerance
+    run = formats.FORMATS[form].runner((tmp_path / f"x.{form}").read_bytes(), exported)
+    given = exported.examples(5)
+    (images,) = run(given)
+    np.testing.assert_allclose(images, exported.expected(*given)[0], atol=exported.tolerance)
+    assert images.std(axis=0).max() > 0.01
+
+
 def exported_latents(source, rows):
     from ms_gan.runs import sampling
 

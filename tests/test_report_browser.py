@@ -4,25 +4,18 @@ Needs the Python package playwright and any Chromium.
 """
 
 import json
-import os
-import re
-import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from ms_gan.runs import report, visualise
 from ms_gan.runs.run_dir import RunDir
+from tests import browser as browsers
+from tests.browser import PHONE, until
 from tests.test_report import DATA, MEASURED, written
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-HOW = (
-    "report.html WAS NOT TRIED IN A BROWSER: `pip install playwright`, then a Chromium: "
-    "`apt-get install chromium`, `playwright install chromium`, or its path in MS_GAN_CHROMIUM"
-)
+READY = "window.report && report.plots.every(plot => plot.status === 1)"
 FIRST = "0,114,178"  # the colour of the first curve where it is light
-DESKTOP, PHONE = {"width": 1200, "height": 900}, {"width": 360, "height": 740}
 PAINTED = """plot => {
     const {data} = plot.ctx.getImageData(0, 0, plot.ctx.canvas.width, plot.ctx.canvas.height);
     const seen = new Set();
@@ -30,24 +23,6 @@ PAINTED = """plot => {
         if (data[i + 3] > 200) seen.add([data[i], data[i + 1], data[i + 2]].join());
     return [...seen];
 }"""
-
-
-@pytest.fixture(scope="module")
-def browser():
-    """A headless Chromium, or a loud skip."""
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        pytest.skip(HOW)
-    with sync_playwright() as playwright:
-        own = Path(playwright.chromium.executable_path)
-        named = [os.environ.get("MS_GAN_CHROMIUM"), *map(shutil.which, BROWSERS)]
-        path = next((str(place) for place in [*named, own] if place and Path(place).exists()), None)
-        if path is None:
-            pytest.skip(HOW)
-        started = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield started
-        started.close()
 
 
 @pytest.fixture(scope="module")
@@ -66,35 +41,9 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture
-def opened(browser, request):
-    """(path, **options of the context) -> the page; what went wrong fails the test."""
-    contexts, problems, asked_for = [], [], []
-
-    def show(path, **options):
-        context = browser.new_context(**{"viewport": DESKTOP, "locale": "en-US", **options})
-        contexts.append(context)
-        page = context.new_page()
-        page.on("console", lambda said: problems.append(f"{said.type}: {said.text}"))
-        page.on("pageerror", lambda error: problems.append(str(error)))
-        page.on("request", lambda asked: asked_for.append(asked.url))
-        page.goto(path.as_uri())
-        until(page, "window.report && report.plots.every(plot => plot.status === 1)")
-        return page
-
-    yield show
-    for context in contexts:
-        context.close()
-    assert problems == []
-    assert [url for url in asked_for if not re.match(r"data:|file:.*\.html$", url)] == []
-
-
-def until(page, condition):
-    """Wait for it; Playwright's own way of waiting is against the policy of the page."""
-    for _ in range(200):
-        if page.evaluate(condition):
-            return
-        page.wait_for_timeout(25)
-    raise AssertionError(f"never: {condition}")
+def opened(browser):
+    with browsers.pages(browser, READY) as show:
+        yield show
 
 
 def shade(page, run=0):

@@ -59,9 +59,9 @@ def answer(words: Sequence[str]) -> int:
         os.getcwd()
     except FileNotFoundError:
         return fail("the current folder does not exist any more; change to another one (cd)")
+    arguments = parse(words)
     if not for_doctor(words):
         runtime.check_numpy()
-    arguments = parse(words)
     arguments.words = words
     return arguments.run(arguments)
 
@@ -120,6 +120,7 @@ def parser(words: Sequence[str] = ()) -> Parser:
             completion,
             distribute_train,
             evaluate,
+            explore,
             export,
             generate,
             keys,
@@ -134,6 +135,7 @@ def parser(words: Sequence[str] = ()) -> Parser:
         evaluate.add_parsers(commands)
         report.add_parsers(commands)
         export.add_parser(commands)
+        explore.add_parser(commands)
         keys.add_parser(commands)
         completion.add_parser(commands, top)
     doctor.add_parser(commands)

@@ -42,10 +42,10 @@ def written(runs: list[RunDir], out: Path) -> int:
         raise UsageError(f"--out {out}: expected the name of a file that ends in .html")
     if not out.parent.is_dir():
         raise UsageError(f"--out {out}: {out.parent} is not a folder")
-    from ms_gan.runs import report
+    from ms_gan.runs import report, template
 
     report.save(runs, out)
-    say(f"written to {out}, {report.size(out.stat().st_size)}")
+    say(f"written to {out}, {template.size(out.stat().st_size)}")
     if out not in [run.report_file for run in runs]:
         say_replaced(out)
     return 0

@@ -1,16 +1,16 @@
-"""Downloads that try mirrors in turn, resume, check the md5 and never leave half a file."""
+"""Downloads that try mirrors in turn, resume, check a digest and never leave half a file."""
 
 import contextlib
+import hashlib
 import http.client
 import os
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from ms_gan.data.dataset import md5_of
-from ms_gan.data.known import IDX_SETS, IdxSet, file_names
+from ms_gan.data.known import IDX_SETS, file_names
 
 try:
     import fcntl
@@ -41,7 +41,7 @@ def download(
         with _lock(folder / ".lock"):
             for file in (images, labels):
                 if not file.exists():  # else another process was faster
-                    _fetch(file, known, progress)
+                    fetch(file, known.mirrors, known.md5[file.name], progress)
     except OSError as error:
         raise DownloadError(f"cannot write: {error.strerror}") from None
     except DownloadError:
@@ -62,13 +62,29 @@ def _lock(path: Path) -> Iterator[None]:
         yield
 
 
-def _fetch(target: Path, known: IdxSet, progress: Progress | None) -> None:
-    """Try the mirrors in turn; the next one, or the next run, resumes what one left unfinished."""
+def fetch(
+    target: Path,
+    mirrors: Sequence[str],
+    digest: str,
+    progress: Progress | None,
+    *,
+    kind: str = "md5",
+) -> None:
+    """Bring one file to its place, whole and checked: from the first mirror that delivers it; the
+    next one, or the next call, resumes what one left unfinished.
+
+    Args:
+        mirrors: URLs of folders, each ends with a slash.
+        digest: of the file, as `kind` makes it.
+
+    Raises:
+        DownloadError: no mirror delivered.
+    """
     part = target.with_name(target.name + ".part")
     reasons = []
-    for mirror in known.mirrors:
+    for mirror in mirrors:
         try:
-            _fetch_from(mirror + target.name, part, known.md5[target.name], progress)
+            _fetch_from(mirror + target.name, part, digest, kind, progress)
         except (OSError, http.client.HTTPException) as error:
             plain = type(error) is urllib.error.URLError  # its own text only wraps the reason's
             reasons.append(f"{urlsplit(mirror).netloc}: {error.reason if plain else error}")
@@ -78,14 +94,15 @@ def _fetch(target: Path, known: IdxSet, progress: Progress | None) -> None:
     raise DownloadError(" ".join(", ".join(reasons).splitlines()))
 
 
-def _fetch_from(url: str, part: Path, md5: str, progress: Progress | None) -> None:
+def _fetch_from(url: str, part: Path, digest: str, kind: str, progress: Progress | None) -> None:
     resumed = part.exists()
     _receive(url, part, progress)
-    if md5_of(part.read_bytes()) != md5:
+    if hashlib.new(kind, part.read_bytes(), usedforsecurity=False).hexdigest() != digest:
         part.unlink()
         if not resumed:
-            raise OSError("wrong md5")
-        _fetch_from(url, part, md5, progress)  # the old half may be to blame, not this mirror
+            raise OSError(f"wrong {kind}")
+        # The old half may be to blame, not this mirror.
+        _fetch_from(url, part, digest, kind, progress)
 
 
 def _receive(url: str, part: Path, progress: Progress | None) -> None:

@@ -17,6 +17,7 @@ import numpy as np
 import mindspore as ms
 from mindspore import Tensor, nn
 
+from ms_gan.convolution.layers import by_onednn
 from ms_gan.export.packages import ExportError
 from ms_gan.export.subject import Port
 from ms_gan.system.runtime import first_line
@@ -66,10 +67,16 @@ def mindir(net: nn.Cell, inputs: Sequence[Port], rows: int | None, user_info: di
         user_info: texts by name, which the file carries.
 
     Raises:
-        ExportError: it is in training mode, or MindSpore does not export it.
+        ExportError: it is in training mode or built with oneDNN's operators, or MindSpore does not
+            export it.
     """
     if net.training:
         raise ExportError("the net is in training mode; call net.set_train(False) before")
+    if by_onednn(net):
+        raise ExportError(
+            "the net was built with oneDNN's operators, which no other program has; build it in a "
+            "process without them, as `ms-gan export` does"
+        )
     given = [
         Tensor(shape=(None, *port.shape), dtype=getattr(ms, port.dtype))
         if rows is None

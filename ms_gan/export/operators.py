@@ -167,15 +167,16 @@ def bias_add(t, node, x, bias, *_):
 
 
 def reshape(t, node, x, shape):
-    """A length N stays whatever N is: ONNX copies it (0) from the input."""
-    if shape[0] == ROWS:
-        if t.shape(x)[0] != ROWS:
+    """The first length, N or a multiple of it, follows the input: ONNX copies it (0) or completes
+    it (-1)."""
+    if shape[0] % ROWS == 0:
+        if t.shape(x)[0] % ROWS:
             raise ExportError(
                 f"--format onnx: a Reshape of {list(t.shape(x))} to {list(shape)} moves the axis "
                 "of the batch, so that the file would take one batch size only; "
                 "take --format mindir"
             )
-        shape = (0, *shape[1:])
+        shape = (0 if shape[0] == t.shape(x)[0] else -1, *shape[1:])
     return t.add("Reshape", x, np.array(shape, np.int64))
 
 

@@ -14,20 +14,17 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from ms_gan.runs import template
 from ms_gan.runs.run_dir import RunDir
 from ms_gan.runs.story import SHARES, differences, finite, metrics, story
+from ms_gan.runs.template import PAGE, Words
 from ms_gan.system import files
 from ms_gan.version import __version__
 
-PAGE = Path(__file__).parent / "page"
 LIMIT = 8_000_000  # bytes of a page
 PICTURES = 5_200_000  # of these, of its pictures, a third less than they take in the page
 POINTS = 2000  # of each curve
 PART = 100  # while training, a page takes at most one part in so many of the time
-
-Words = list[str]  # the same in English and in Chinese
 
 
 class Report:
@@ -246,50 +243,20 @@ def highlights(one: dict, words: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 @functools.cache
-def vocabulary() -> dict[str, Any]:
-    return yaml.safe_load((PAGE / "words.yaml").read_text(encoding="utf-8"))
-
-
-@functools.cache
 def environment() -> Any:
     """Jinja with what the template uses: texts in both languages, numbers, files of page/."""
-    import jinja2
-    from markupsafe import Markup, escape
-
     words = vocabulary()
-
-    def both(pair: Words, **values: Any) -> Markup:
-        english, chinese = (escape(text) for text in pair)
-        if values:
-            english, chinese = (text.format(**values) for text in (english, chinese))
-        if english == chinese:
-            return english
-        return Markup(f'<span lang="en">{english}</span><span lang="zh-CN">{chinese}</span>')
-
-    def text(key: str, **values: Any) -> Markup:
-        return both(words["text"][key], **values)
-
-    def labelled(key: str, **values: Any) -> Markup:
-        """Attributes: a label for screen readers, which the script keeps in the language shown."""
-        english, chinese = (
-            escape(part).format(**values) if values else escape(part) for part in words["text"][key]
-        )
-        return Markup(f'aria-label="{english}" data-en="{english}" data-zh="{chinese}"')
-
-    def source(file: str) -> Markup:
-        return Markup((PAGE / file).read_text(encoding="utf-8").strip())
-
-    found = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(PAGE), autoescape=True, undefined=jinja2.StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
+    found = template.environment(words["text"], PAGE)
     found.globals |= {
-        "both": both, "text": text, "labelled": labelled, "source": source,
-        "name": lambda key: both(name(key, words)),
-        "column_name": lambda key: text(key) if key in words["text"] else key,
-    }  # fmt: skip
-    found.filters |= {"number": number, "size": size}
+        "name": lambda key: found.globals["both"](name(key, words)),
+        "column_name": lambda key: found.globals["text"](key) if key in words["text"] else key,
+    }
+    found.filters["number"] = number
     return found
+
+
+def vocabulary() -> dict[str, Any]:
+    return template.vocabulary(PAGE)
 
 
 def number(value: Any) -> str:
@@ -299,11 +266,3 @@ def number(value: Any) -> str:
     if isinstance(value, int) or float(value).is_integer() and abs(value) < 1e15:
         return f"{int(value):,}"
     return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.4g}"
-
-
-def size(value: int) -> str:
-    for unit in ("B", "kB", "MB"):
-        if value < 1000:
-            return f"{value:.3g} {unit}"
-        value /= 1000
-    return f"{value:.3g} GB"

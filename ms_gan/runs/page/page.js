@@ -2,7 +2,7 @@
 (() => {
   const { runs, charts, words } = JSON.parse(document.getElementById("data").textContent);
   const root = document.documentElement;
-  const chinese = () => root.lang === "zh-CN";
+  const { chinese } = switches;
   const pick = (pair) => pair[chinese() ? 1 : 0];
   const say = (key, values = {}) =>
     pick(words[key]).replace(/\{(\w+)\}/g, (_, name) => values[name]);
@@ -261,26 +261,6 @@
     details.querySelector(".scroll").replaceChildren(table);
   }
 
-  // --- language and colours --------------------------------------------------------------------
-
-  function speak(language) {
-    root.lang = language;
-    for (const one of document.querySelectorAll("[data-en]")) {
-      one.setAttribute("aria-label", chinese() ? one.dataset.zh : one.dataset.en);
-    }
-    drawAll();
-    if (steps.length) show(Number(slider.value));
-  }
-
-  const dark = matchMedia("(prefers-color-scheme: dark)");
-  document.getElementById("language").addEventListener("click", () => speak(chinese() ? "en" : "zh-CN"));
-  document.getElementById("theme").addEventListener("click", () => {
-    const now = root.dataset.theme || (dark.matches ? "dark" : "light");
-    root.dataset.theme = now === "dark" ? "light" : "dark";
-    drawAll();
-  });
-  dark.addEventListener("change", drawAll);
-
   // --- hands -----------------------------------------------------------------------------------
 
   if (slider) {
@@ -331,6 +311,9 @@
       if (plot && width && Math.abs(plot.width - width) > 1) plot.setSize({ width, height: 240 });
     }).observe(figure);
   }
-  speak((navigator.language || "").toLowerCase().startsWith("zh") ? "zh-CN" : "en");
+  switches.start(() => {
+    drawAll();
+    if (steps.length) show(Number(slider.value));
+  });
   window.report = { plots, show, zoom };  // for whoever looks at it from the console
 })();
