@@ -1,7 +1,7 @@
 """Do generated digits help a classifier that has few real ones? Accuracies, a table, a picture.
 
     python scripts/data_augmentation.py
-    python scripts/data_augmentation.py --split validation --seeds 100 train.steps=3000
+    python scripts/data_augmentation.py train.steps=3000 --split validation --seeds 100
 
 For every number of real images and every seed: draw a class-balanced subset of the training
 images, train a conditional GAN on it alone, then one classifier for each arm of `ARMS`, all with

@@ -409,3 +409,20 @@ def test_usage_errors_are_short():
     assert code == 2 and "--stepss" in err and err.count("\n") == 1
     code, out, _ = run("--version")
     assert code == 0 and out.startswith("ms_gan ")
+
+
+@pytest.mark.parametrize("words", [["--help"], ["--version"], ["train", "--help"], ["trian"]])
+def test_what_needs_no_numbers_answers_at_once(words):
+    """Neither MindSpore nor what takes as long as everything else together is imported."""
+    code = (
+        "import sys; sys.argv = ['ms-gan', *sys.argv[1:]]\n"
+        "from ms_gan.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "heavy = {'mindspore', 'numpy', 'scipy', 'PIL', 'imageio', 'matplotlib', 'sklearn',"
+        " 'jinja2', 'onnx', 'torch'}\n"
+        "print(sorted(heavy & set(sys.modules)), 'ms_gan.data' in sys.modules, file=sys.stderr)\n"
+    )
+    process = python("-c", code, *words)
+    _, err = process.communicate(timeout=60)
+    assert err.splitlines()[-1] == "[] False"

@@ -4,7 +4,8 @@ tests/test_guide.py follows docs/adding_a_gan.md.
 """
 
 import ast
-import copy
+import dataclasses
+import functools
 import importlib
 import importlib.util
 import re
@@ -17,7 +18,9 @@ import pytest
 import yaml
 
 from ms_gan import cli
+from ms_gan.errors import UserError
 from ms_gan.recipe import reader
+from tests import commands
 from tests.tiny import CONFIGS, ROOT
 
 READMES = [ROOT / "README.md", ROOT / "README_CN.md"]
@@ -25,12 +28,8 @@ DOCS = sorted((ROOT / "docs").glob("*.md"))
 OTHERS = [ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", ROOT / "ms_gan" / "assets" / "README.md"]
 PAGES = [*READMES, *DOCS, *OTHERS]
 TRANSLATED = [page for page in PAGES if page.with_stem(page.stem + "_CN").is_file()]
-VERBS = (
-    "train", "distribute-train", "generate", "apply", "evaluate", "report", "compare",
-    "train-classifier", "export", "keys", "completion", "doctor",
-)  # fmt: skip
+GUIDE = ROOT / "docs" / "adding_a_gan.md"
 OPTIONAL = ("onnxruntime",)  # a page may import what is not installed here
-PLACEHOLDER = re.compile(r"…|\b(NAME|OTHER)\b|=N\b")  # in a command that shows a form
 
 
 def text(path):
@@ -51,14 +50,17 @@ def prose(page):
     return re.sub(r"^```.*?^```$", "", text(page), flags=re.S | re.M)
 
 
-def commands(page):
-    """The words of every command in the page's bash blocks and in its text, without comments."""
-    lines = [body.replace("\\\n", " ").splitlines() for _, body in blocks(page, "bash")]
-    spans = re.findall(r"`((?:bash|python|ms-gan) [^`\n]+)`", prose(page))
-    for line in [*sum(lines, []), *(span for span in spans if not PLACEHOLDER.search(span))]:
-        words = shlex.split(line, comments=True)
-        if words:
-            yield words[: words.index(">")] if ">" in words else words
+def lines(page):
+    """Every line of the page's bash blocks, and every command in its text."""
+    for _, body in blocks(page, "bash"):
+        yield from body.replace("\\\n", " ").splitlines()
+    yield from in_text(prose(page))
+
+
+def in_text(written):
+    """The commands between backticks, but for those that show a form."""
+    spans = re.findall(r"`((?:bash|python|ms-gan|pip|npm) [^`\n]+)`", written)
+    return [span for span in spans if not commands.PLACEHOLDER.search(span)]
 
 
 def without_comments(language, body):
@@ -128,9 +130,9 @@ def test_the_header_of_a_recipe(path):
         header.append(line.lstrip("# "))
     assert len(header) >= 2, "expected a comment above the recipe"
     assert re.search(r"arXiv:\d{4}\.\d{4,5}|https?://", "\n".join(header)), "no source"
-    lines = [line for line in header if line.startswith("bash scripts/run_train.sh")]
-    assert lines, "no line `bash scripts/run_train.sh …`"
-    arguments = cli.parse(["train", *shlex.split(lines[0])[2:]])
+    typed = [line for line in header if line.startswith("bash scripts/run_train.sh")]
+    assert typed, "no line `bash scripts/run_train.sh …`"
+    arguments = cli.parse(["train", *shlex.split(typed[0])[2:]])
     assert reader.find(arguments.config).resolve() == path
     assert reader.load(path, arguments.overrides).name == path.stem
 
@@ -172,36 +174,91 @@ def recipes(page):
         yield tree.get("name", ""), tree
 
 
-def of_the_package(words):
-    """The words after `ms-gan` of a command in any of its forms; None: it is another command."""
-    script = next((word for word in words if word.startswith("scripts/")), None)
-    if script:
-        assert (ROOT / script).is_file(), words
-        verb = Path(script).stem.removeprefix("run_").replace("_", "-")
-        return [verb, *words[words.index(script) + 1 :]] if verb in VERBS else None
-    if words[:2] == ["python", "-m"]:
-        assert importlib.util.find_spec(words[2]), words
-        words = ["ms-gan", *words[3:]] if words[2] == "ms_gan" else []
-    return words[1:] if words[:1] == ["ms-gan"] and words[1:2] and words[1] in VERBS else None
-
-
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_commands_and_recipes_are_right(page):
     """Everything of the page that is typed or written down."""
     own = dict(recipes(page))
+    guide = page.stem.startswith("adding_a_gan")  # its recipes have parts that it adds itself
+    made = re.findall(r"^<!-- write (\S+) -->", text(GUIDE), re.M) if guide else ()
     configs = [reader.from_dict({"name": "part", **tree}) for _, tree in recipes(page)]
-    for words in filter(None, map(of_the_package, commands(page))):
-        arguments = cli.parse(words)
-        if words[0] == "train" and arguments.config.stem in own:
-            tree = copy.deepcopy(own[arguments.config.stem])
-            for override in arguments.overrides:
-                reader.apply_override(tree, override)
-            configs.append(reader.from_dict(tree))
-        elif words[0] == "train":
-            configs.append(reader.load(reader.find(arguments.config), arguments.overrides))
-    if not page.stem.startswith("adding_a_gan"):  # its recipes have parts that it adds itself
+    for line in lines(page):
+        for words in commands.split(line):
+            try:
+                config = commands.check(words, own, made)
+            except SystemExit:  # of argparse, which has said why
+                raise AssertionError(f"{name(page)}: {line}") from None
+            configs += [config] if config is not None else []
+    if not guide:
         for config in configs:
             check(config)
+
+
+WRONG = (
+    "bash scripts/no_such.sh", "bash scripts/run_train.sh --confg default",
+    "bash scripts/run_train.sh --config no_such", "bash scripts/run_train.sh train.stepz=3",
+    "bash scripts/ms_gan.sh explore --no-such", "bash scripts/ms_gan.sh exploer",
+    "bash scripts/run_distribute_train.sh 2 train.stepz=3",
+    "bash scripts/run_tests.sh tests/test_no_such.py", "bash scripts/run_benchmark.sh --rounds x",
+    "bash scripts/run_experiment.sh no_such", "bash scripts/run_experiment.sh sprites ONE",
+    "python -m benchmarks.no_such", "python -m benchmarks.scale measur", "python no_such.py",
+    "ms-gan keys --no-such", "pip install -r no_such.txt", "no_such_program --help",
+    "bash scripts/ms_gan.sh train-classifier --data mnist data.no_such=1",
+    'eval "$(ms-gan completion bsh)"', "cd x && no_such_program",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("line", WRONG)
+def test_a_wrong_command_is_found(line, capsys):
+    with pytest.raises((AssertionError, SystemExit, UserError, ModuleNotFoundError)):
+        for words in commands.split(line):
+            commands.check(words)
+
+
+def test_every_script_is_in_a_page_and_every_variable_exists():
+    """What is named MS_GAN_… is read somewhere; no script is without a word of what it is for."""
+    written = "".join(map(text, PAGES))
+    for script in (ROOT / "scripts").glob("run_*.sh"):
+        assert f"scripts/{script.name}" in written, script.name
+    sources = [*(ROOT / "ms_gan").rglob("*.py"), *(ROOT / "tests").glob("*.py")]
+    sources += (ROOT / "scripts").glob("*.sh")
+    read = "".join(map(text, sources))
+    for variable in set(re.findall(r"\bMS_GAN_[A-Z_]+\b", written)):
+        assert variable in read, variable
+
+
+SETTING = re.compile(r"`([a-z]+(?:\.\w+)+)=[^`]*`")
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if "generated: begin" not in text(p)], ids=name)
+def test_every_key_in_the_text_exists(page):
+    """`data.flip=true`: a key of a recipe, or an option of a part that some recipe may have."""
+    keys, options = known_keys()
+    for key in SETTING.findall(prose(page)):
+        section, _, rest = key.partition(".")
+        first = rest.split(".")[0]
+        assert key in keys or first in options.get(section, ()) or section in FREE, key
+
+
+FREE = {"terms", "key"}  # whose second word is a name of one's own; `key.path=value`
+
+
+@functools.cache
+def known_keys():
+    """(keys of a recipe; section -> options of all parts that it may name)"""
+    from ms_gan import build, data
+    from ms_gan.cli import keys
+
+    found = {
+        re.sub("`", "", key) for section, cls in keys.SECTIONS.items()
+        for key, *_ in keys.keys(section, cls)
+    }  # fmt: skip
+    options = {}
+    for table in (data.DATA, *build.TABLES):
+        for row in table:
+            options.setdefault(table.kind, {"name", "weight", "every"}).update(table.accepted(row))
+    for section, cls in keys.SECTIONS.items():
+        options.setdefault(section, set()).update(field.name for field in dataclasses.fields(cls))
+    return found, options
 
 
 def names_of(tree):

@@ -4,10 +4,12 @@ import io
 import os
 import pty
 import shutil
+import sys
+import types
 
 import pytest
 
-from ms_gan.runs.progress import Progress, duration
+from ms_gan.runs.progress import Inline, Progress, duration, suited
 
 VALUES = {
     "loss_d": 0.5, "loss_g": 1.25, "d_real": 0.75, "d_fake": 0.25, "images_per_second": 12345.0,
@@ -87,3 +89,36 @@ def test_a_line_of_its_own_takes_the_place_of_the_bar():
     for stream, expected in ((io.StringIO(), "news\n"), (Terminal(), "\r\x1b[Knews\n")):
         Progress(10, stream).line("news")
         assert stream.getvalue() == expected
+
+
+def test_in_a_notebook_one_bar_is_replaced(monkeypatch):
+    """By IPython's own way, which needs no extension; elsewhere IPython changes nothing."""
+    shown = []
+
+    class Place:
+        def update(self, content, *, raw):
+            shown.append((self, content))
+
+    def display(content, *, raw, display_id):
+        assert raw and display_id
+        place = Place()
+        shown.append((place, content))
+        return place
+
+    assert type(suited(10)) is Progress
+    shell = types.SimpleNamespace()
+    ipython = types.SimpleNamespace(get_ipython=lambda: shell)
+    monkeypatch.setitem(sys.modules, "IPython", ipython)
+    monkeypatch.setitem(sys.modules, "IPython.display", types.SimpleNamespace(display=display))
+    assert type(suited(10)) is Progress  # IPython on a terminal
+    shell.kernel = object()
+    progress = suited(10)
+    assert type(progress) is Inline
+    progress.start(0)
+    progress.show(1, VALUES)
+    progress.show(2, VALUES)  # too soon after the first
+    progress.show(10, VALUES, last=True)
+    assert len(shown) == 2 and shown[0][0] is shown[1][0]
+    first, last = (content for _, content in shown)
+    assert '<progress value="1" max="10"' in first["text/html"]
+    assert last["text/plain"].startswith("step 10/10  loss_d 0.500")

@@ -157,7 +157,7 @@ def test_numpy_2_stops_the_import(numpy_2):
     assert "NumPy 2.4.0" in lines[0] and "pip install 'numpy>=1.25,<2'" in lines[0]
 
 
-@pytest.mark.parametrize("words", [["--version"], ["train"], ["generate", "a.ckpt"]])
+@pytest.mark.parametrize("words", [["keys"], ["train"], ["generate", "a.ckpt"]])
 def test_numpy_2_is_one_line_at_the_command_line(numpy_2, words):
     done = process("-m", "ms_gan", *words, PYTHONPATH=numpy_2)
     lines = (done.stdout + done.stderr).splitlines()
@@ -165,9 +165,14 @@ def test_numpy_2_is_one_line_at_the_command_line(numpy_2, words):
     assert "NumPy 2.4.0" in lines[0] and "Traceback" not in lines[0]
 
 
-def test_this_numpy_is_accepted():
-    done = process("-m", "ms_gan", "--version")
+def test_what_computes_nothing_answers_with_any_numpy(numpy_2):
+    done = process("-m", "ms_gan", "--version", PYTHONPATH=numpy_2)
     assert done.returncode == 0 and done.stdout.startswith("ms_gan ") and done.stderr == ""
+
+
+def test_this_numpy_is_accepted():
+    done = process("-c", "from ms_gan.system import runtime; runtime.check_numpy()")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 # --- devices --------------------------------------------------------------------------------------

@@ -37,24 +37,8 @@ class Hole:
         raise NotImplementedError
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """The options that :func:`given` reads."""
-    group = parser.add_argument_group("where the hole is", "one of them, to fill holes")
-    group.add_argument(
-        "--mask", type=Path, metavar="FILE",
-        help="a picture of the same size that is not black in the hole; or a folder of such ones, "
-        "each with the name of its picture",
-    )  # fmt: skip
-    group.add_argument(
-        "--hole",
-        metavar="COLOUR",
-        help="all pixels of exactly this colour: magenta, '#ff00ff', '#00000000' (clear black)",
-    )
-    group.add_argument("--rectangle", metavar="LEFT,TOP,WIDTH,HEIGHT", help="in pixels")
-
-
 def given(arguments: argparse.Namespace) -> Hole | None:
-    """The hole that the options say; None if none does.
+    """The hole that the options of `apply` say; None if none does.
 
     Raises:
         UsageError: more than one does, or one cannot be understood.

@@ -1,4 +1,4 @@
-"""What a person sees while training: a bar on a terminal, plain lines elsewhere."""
+"""What a person sees while training: a bar on a terminal or in a notebook, else plain lines."""
 
 from __future__ import annotations
 
@@ -21,6 +21,15 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
 
 
+def described(step: int, total: int, values: dict[str, float], left: str) -> str:
+    return (
+        f"step {step}/{total}  loss_d {values['loss_d']:.3f}  "
+        f"loss_g {values['loss_g']:.3f}  D(x) {values['d_real']:.2f}  "
+        f"D(G(z)) {values['d_fake']:.2f}  {values['images_per_second']:.0f} images/s  "
+        f"{left} left"
+    )
+
+
 class Progress:
     """Shows `step/total` and the values of the last log step on one stream.
 
@@ -30,6 +39,8 @@ class Progress:
     Attributes:
         unread: nobody reads the stream any more (`| head`); nothing is shown from then on.
     """
+
+    every = LINE_EVERY  # seconds between what is shown, but on a terminal
 
     def __init__(self, total: int, stream: TextIO | None = None):
         self.total = total
@@ -63,16 +74,15 @@ class Progress:
                     f"on this machine {self.total:,} steps take about "
                     f"{duration(pace * self.total)}; {SHORTER} asks for a run of two minutes"
                 )
-        due = self.shown is None or now - self.shown >= LINE_EVERY
+        due = self.shown is None or now - self.shown >= self.every
         if not (self.terminal or due or last):
             return
         self.shown = now
-        text = (
-            f"step {step}/{self.total}  loss_d {values['loss_d']:.3f}  "
-            f"loss_g {values['loss_g']:.3f}  D(x) {values['d_real']:.2f}  "
-            f"D(G(z)) {values['d_fake']:.2f}  {values['images_per_second']:.0f} images/s  "
-            f"{duration(pace * (self.total - step))} left"
-        )
+        self.draw(step, values, duration(pace * (self.total - step)), last)
+
+    def draw(self, step: int, values: dict[str, float], left: str, last: bool) -> None:
+        """Write the bar or the line."""
+        text = described(step, self.total, values, left)
         if not self.terminal:
             self._write(f"{text}\n")
             return
@@ -96,3 +106,30 @@ class Progress:
                 output.write(text, self.stream)
         except BrokenPipeError:
             self.unread = True
+
+
+class Inline(Progress):
+    """The bar in a cell of a notebook: HTML that is replaced, which needs no extension."""
+
+    every = 0.2
+
+    def __init__(self, total: int):
+        super().__init__(total)
+        self.place = None
+
+    def draw(self, step: int, values: dict[str, float], left: str, last: bool) -> None:
+        from IPython.display import display
+
+        text = described(step, self.total, values, left)
+        bar = f'<progress value="{step}" max="{self.total}" style="width: 40%"></progress>'
+        content = {"text/html": f"{bar} <code>{text}</code>", "text/plain": text}
+        if self.place is None:
+            self.place = display(content, raw=True, display_id=True)
+        else:
+            self.place.update(content, raw=True)
+
+
+def suited(total: int) -> Progress:
+    """What shows the progress where this process runs."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return Inline(total) if hasattr(shell, "kernel") else Progress(total)
