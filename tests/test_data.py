@@ -5,6 +5,7 @@ import hashlib
 import io
 import os
 import socket
+import sys
 import threading
 import time
 from dataclasses import replace
@@ -16,7 +17,17 @@ import pytest
 from PIL import Image
 
 from ms_gan import data
-from ms_gan.data import Batches, DataError, Dataset, find_idx, load, read_idx, search, to_float
+from ms_gan.data import (
+    Batches,
+    DataError,
+    Dataset,
+    find_idx,
+    load,
+    read_idx,
+    search,
+    to_float,
+)
+from ms_gan.data import digits as embedded
 from ms_gan.data.dataset import fit
 from ms_gan.data.known import IDX_SETS
 from ms_gan.errors import UserError
@@ -623,6 +634,21 @@ def test_digits_look_like_mnist():
     assert 0.72 < (digits.images == 0).mean() < 0.84  # MNIST: 0.81
     assert digits.md5 == {"digits": hashlib.md5(digits.images.tobytes()).hexdigest()}
     assert digits.md5 == load("digits", split="test").md5
+
+
+def test_digits_are_those_of_scikit_learn(monkeypatch):
+    """Read from its file, and by its function where that file is elsewhere."""
+    from sklearn.datasets import load_digits
+
+    pixels, labels = embedded.held_by_sklearn()
+    theirs = load_digits(return_X_y=True)
+    np.testing.assert_array_equal(pixels, theirs[0])
+    np.testing.assert_array_equal(labels, theirs[1])
+    with monkeypatch.context() as without:
+        without.setattr(embedded.Path, "is_file", lambda path: False)
+        np.testing.assert_array_equal(embedded.held_by_sklearn()[0], pixels)
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    assert "pip install scikit-learn" in tiny.refused(DataError, data.load, "digits")
 
 
 def test_digits_mean_shapes_are_those_of_their_labels():

@@ -21,7 +21,7 @@ from ms_gan.recipe.schema import ConfigError
 from ms_gan.runs import checkpoint, records
 from ms_gan.runs.run_dir import RunDir
 from ms_gan.system import memory
-from tests import tiny
+from tests import fuzzing, tiny
 from tests.test_data import idx, some_images
 from tests.test_records import ARRAYS, TEXTS
 
@@ -164,6 +164,24 @@ def test_manifests_and_logs(folder):
         assert all(type(row["step"]) is int for row in run.read_log())
 
     holds()
+
+
+@pytest.mark.parametrize("what", fuzzing.FOUND)
+def test_what_fuzzing_found_is_refused_with_little_memory(what, tmp_path):
+    reader, content = fuzzing.FOUND[what]
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    fuzzing.held(reader, content, tmp_path)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # KiB
+
+
+@pytest.mark.parametrize("reader", fuzzing.READERS)
+def test_the_files_that_fuzzing_begins_with(reader, tmp_path):
+    """Some are taken; what is cut is taken or refused in one line."""
+    seeds = fuzzing.READERS[reader][1]()
+    taken = [fuzzing.held(reader, seed, tmp_path) for seed in seeds]
+    assert any(taken) or reader == "archive"  # of two pictures, which are not all of CIFAR-10
+    for seed in seeds:
+        fuzzing.held(reader, seed[: len(seed) * 2 // 3], tmp_path)
 
 
 # --- bombs ----------------------------------------------------------------------------------------

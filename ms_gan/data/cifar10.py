@@ -9,6 +9,7 @@ import dataclasses
 import io
 import os
 import pickle
+import pickletools
 import re
 import tarfile
 from collections.abc import Iterator
@@ -46,12 +47,8 @@ ARCHIVE = re.compile(r"\.(tar|tar\.(gz|xz|bz2)|tgz|txz)$")
 LOOK = Look(SIDE, SIDE, 3)
 AGAIN = "copy or unpack it again"
 LARGEST_FILE, LARGEST_ARCHIVE = 64 << 20, 1 << 30  # bytes; of CIFAR-10 they have half of that
-# What a pickle of NumPy arrays asks for, whichever NumPy wrote it; nothing else is called.
-ALLOWED = {
-    ("numpy", "ndarray"), ("numpy", "dtype"),
-    *((f"numpy.{core}.multiarray", "_reconstruct") for core in ("core", "_core")),
-    *((f"numpy.{core}.numeric", "_frombuffer") for core in ("core", "_core")),
-}  # fmt: skip
+NUMPY = re.compile(r"numpy\.(_?core)\.(multiarray|numeric)")  # whichever NumPy wrote a pickle
+NUMBERS = re.compile(r"[|<>=]?[biuf][1248]")  # types of arrays that are read
 
 
 def load(
@@ -266,6 +263,7 @@ def of_binary(where: str, content: bytes) -> tuple[np.ndarray, np.ndarray]:
 def of_pickle(where: str, content: bytes) -> tuple[np.ndarray, np.ndarray]:
     """The same of a batch for Python; nothing in the pickle is called but what makes arrays."""
     try:
+        check_places(content)
         held = Arrays(io.BytesIO(content), encoding="bytes").load()
     except Refused as error:
         wrong = f"a pickle that asks for {error}, which no batch of CIFAR-10 does"
@@ -274,21 +272,23 @@ def of_pickle(where: str, content: bytes) -> tuple[np.ndarray, np.ndarray]:
         reason = " ".join(str(error).split())[:120] or type(error).__name__
         raise data_error(where, f"no whole pickle ({reason})", "a batch", AGAIN) from None
     pixels, labels = (entry(held, name) for name in ("data", "labels"))
-    try:
-        labels = np.asarray(labels).reshape(-1)
-        good = isinstance(pixels, np.ndarray) and pixels.dtype == np.uint8
-        good = good and pixels.shape == (len(labels), PIXELS) and labels.dtype.kind in "iu"
-    except ValueError:
-        good = False
-    if not good:
+    if isinstance(labels, list) and labels and all(type(label) is int for label in labels):
+        try:
+            labels = np.array(labels, np.int64)
+        except OverflowError:
+            labels = None
+    good = isinstance(pixels, np.ndarray) and isinstance(labels, np.ndarray)
+    good = good and labels.dtype.kind in "iu" and pixels.dtype == np.uint8
+    if not good or pixels.shape != (labels.size, PIXELS):
         wanted = f"'data' uint8 [N, {PIXELS}] and N 'labels'"
         raise data_error(where, "no batch of CIFAR-10", wanted, AGAIN)
-    return together(where, pixels, labels)
+    return together(where, pixels, labels.reshape(-1))
 
 
 def entry(held: Any, name: str) -> Any:
     """What stands under a name, which is bytes where Python 2 wrote it."""
-    return held.get(name.encode(), held.get(name)) if isinstance(held, dict) else None
+    found = held.get(name.encode(), held.get(name)) if isinstance(held, dict) else None
+    return found.array if isinstance(found, Pickled) else found
 
 
 def together(where: str, pixels: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -303,15 +303,58 @@ class Refused(pickle.UnpicklingError):
     """A pickle asks for something that is no part of an array; the text names it."""
 
 
+def check_places(content: bytes) -> None:
+    """Refuse a pickle that notes something at a place beyond its own length: Python makes room for
+    all places up to it: 4 GB for 9 bytes with place 268,435,455."""
+    for opcode, argument, _ in pickletools.genops(content):
+        if "PUT" in opcode.name and argument > len(content):
+            raise Refused(f"{argument:,} places")
+
+
+class Kind:
+    """The type of an array in a pickle; None: of one that is passed over."""
+
+    def __init__(self, name: str | bytes, *_: Any):
+        name = name.decode() if isinstance(name, bytes) else name
+        self.dtype = np.dtype(name) if NUMBERS.fullmatch(name) else None
+
+    def __setstate__(self, state: tuple) -> None:
+        order = state[1].decode() if isinstance(state[1], bytes) else state[1]
+        if self.dtype is not None and order in ("<", ">"):
+            self.dtype = self.dtype.newbyteorder(order)
+
+
+class Pickled:
+    """An array in a pickle. NumPy is not asked to make it: it allocates whatever shape it is told,
+    and believes of a type that its bytes are pointers."""
+
+    array: np.ndarray | None = None
+
+    def __setstate__(self, state: tuple) -> None:
+        _, shape, kind, is_fortran, content = state
+        self.put(content, kind, shape, "F" if is_fortran else "C")
+
+    def put(self, content: bytes, kind: Kind, shape: tuple[int, ...], order: str) -> Pickled:
+        if kind.dtype is not None:
+            self.array = np.frombuffer(content, kind.dtype).reshape(shape, order=order)
+        return self
+
+
 class Arrays(pickle.Unpickler):
     """Reads pickles of dicts, lists, texts and arrays; whatever else they ask for is refused."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ("_codecs", "encode"):
             return encoded
-        if (module, name) not in ALLOWED:
-            raise Refused(f"{module}.{name}")
-        return super().find_class(module, name)
+        if (module, name) == ("numpy", "dtype"):
+            return Kind
+        if (module, name) == ("numpy", "ndarray"):
+            return name  # it is only named
+        if NUMPY.fullmatch(module) and name == "_reconstruct":
+            return lambda *_: Pickled()
+        if NUMPY.fullmatch(module) and name == "_frombuffer":
+            return lambda *held: Pickled().put(*held)
+        raise Refused(f"{module}.{name}")
 
 
 def encoded(text: str, encoding: str = "latin1") -> bytes:

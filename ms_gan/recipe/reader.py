@@ -23,6 +23,7 @@ PACKAGE = Path(__file__).resolve().parent.parent
 # pyproject.toml puts the recipes into the package when it is installed
 CONFIGS = PACKAGE / "configs" if (PACKAGE / "configs").is_dir() else PACKAGE.parent / "configs"
 
+LONGEST_NUMBER = 64  # characters
 MOST = 100_000  # values of a recipe; the longest of the project has a hundred
 
 
@@ -77,6 +78,20 @@ class _Loader(yaml.SafeLoader):
                 )
             seen.add(key.value)
         return node
+
+
+def _number(loader: _Loader, node: yaml.ScalarNode) -> int | float:
+    """Python cannot show whole numbers of thousands of digits, nor sum up 1:1:1:1:… fast."""
+    if isinstance(node, yaml.ScalarNode) and len(node.value) > LONGEST_NUMBER:
+        raise yaml.MarkedYAMLError(
+            problem=f"a number of {len(node.value):,} characters", problem_mark=node.start_mark
+        )
+    is_whole = node.tag.endswith(":int")
+    return loader.construct_yaml_int(node) if is_whole else loader.construct_yaml_float(node)
+
+
+for _kind in ("int", "float"):
+    _Loader.add_constructor(f"tag:yaml.org,2002:{_kind}", _number)
 
 
 def _is_of_ordinary_size(tree: Any) -> bool:

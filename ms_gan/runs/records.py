@@ -253,6 +253,8 @@ def _open(source: Source) -> tuple[str, tuple[int, ...], str, int]:
     if (key := source.varint()) != TAG:
         raise Malformed(f"an unknown field ({key})")
     name = source.text()
+    if not name.isprintable():  # it stands in messages of one line
+        raise Malformed(f"the name {name[:20]!r}")
     if source.length(TENSOR) + source.at != end:
         raise Malformed(f"{name!r} does not fill its record")
     dims = []
