@@ -128,13 +128,17 @@ def test_each_cell_is_compiled_once_from_picture_to_picture(recipe, compiled, tm
     assert run.train()
     rows = run.run.read_log()
     assert [row["step"] for row in rows if run.headline.key in row] == [4, 8, 9]
+    assert np.isfinite([row[key] for row in rows for key in ("loss_d", "loss_g")]).all()
+    assert len({round(row["loss_g"], 4) for row in rows}) > 3, "the generator's loss stands still"
     assert sorted(compiled) == sorted(["AdversarialStep", "Generator", given])
     compiled.clear()
     gc.collect()
     translator = build.load_sampler(tmp_path / "run" / "generator.ckpt")
     for num in (45, 70):  # fewer and more than go through the net at once
         images = np.resize(dataset.images, (num, *dataset.image_shape))
-        assert len(translator.made(translator.receive(images, seed=0))) == num
+        made = translator.made(translator.receive(images, seed=0))
+        assert len(made) == num
+        assert np.isfinite(made).all() and made.std(axis=0).max() > 1e-3, "all samples are equal"
     assert sorted(compiled) == sorted(["Generator", given])
 
 

@@ -219,7 +219,9 @@ def patches(name, shape):
 @pytest.mark.parametrize(
     "name,size", [(name, size) for name in MODELS for size in sizes_of(name)], ids=label
 )
-def test_shapes_and_ranges(name, size, channels, rng):
+@pytest.mark.parametrize("mode", ["pynative"], indirect=True)
+def test_shapes_and_ranges(name, size, channels, rng, mode):
+    """Without a graph, which takes five times as long: those of the gradients below are graphs."""
     shape = shape_of(name, size, channels)
     x, scores = Pair(build(name, size, channels))(made_from(name, rng, size, channels))
     assert x.shape == (N, *shape) and x.dtype == ms.float32

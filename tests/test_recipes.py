@@ -34,14 +34,18 @@ DIGITS = {  # for recipes of folders and pairs
 }
 
 
-# The nets of these are trained by the recipe of smaller images as well.
-LARGER = ("progan_64", "stylegan_64")
+ELSEWHERE = (  # trained among the slow tests only
+    # Here as the recipe of smaller images, or as cyclegan_emoji.
+    *("progan_64", "stylegan_64", "cyclegan_sprites", "cyclegan_mnist_usps"),
+    # By test_growth.py: test_each_cell_is_compiled_once_from_picture_to_picture.
+    *("srgan_x2", "inpainting_fashion", "pix2pix_emoji"),
+)
 
 
 @pytest.mark.parametrize(
     "path",
     [
-        pytest.param(path, marks=[pytest.mark.slow] * (path.stem in LARGER), id=path.stem)
+        pytest.param(path, marks=[pytest.mark.slow] * (path.stem in ELSEWHERE), id=path.stem)
         for path in CONFIGS
     ],
 )

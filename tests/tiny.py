@@ -129,8 +129,9 @@ def script(name):
 
 
 def python(*words, cwd=None, **environment):
-    """Python as a process of its own that finds the package."""
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **environment}
+    """Python as a process of its own that finds the package, and what this process finds."""
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    env = {**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", **environment}
     return subprocess.Popen(
         [sys.executable, *map(str, words)],
         cwd=cwd, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
