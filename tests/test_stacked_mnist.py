@@ -190,6 +190,8 @@ def test_a_run_keeps_to_the_digits(offline, root, monkeypatch):
     again = session.load_data(config, run, said.append, None)
     assert again.md5 == dataset.md5 and again.name == "stacked_digits"
     assert "data: this run was started on stacked_digits and goes on with it" in said
+    shown = tiny.state_of((3, 28, 28), batch=4).sampler.real_gallery(again)  # real.png of a run
+    assert shown.shape[2] == 3 and shown.std() > 10
     holder = session.Session.__new__(session.Session)
     holder.dataset, holder.config, holder.download = again, config, None
     train, test = holder.split(said.append)

@@ -148,7 +148,7 @@ class Sampler(Ready):
             rows = np.concatenate(
                 [own[visualise.evenly(len(own), FIXED_PER_CLASS)] for own in known]
             )
-        images = as_float(real.images.take(rows, axis=0))
+        images = as_float(real.images[rows])
         return visualise.class_grid(images, real.labels[rows] if self.num_classes else None)
 
     @property
