@@ -74,12 +74,8 @@ def line(a: np.ndarray, b: np.ndarray, share: np.ndarray) -> np.ndarray:
 
 
 def arc(a: np.ndarray, b: np.ndarray, share: np.ndarray) -> np.ndarray:
-    """On a circle around the origin; the length changes evenly (White 2016, arXiv:1609.04468)."""
-    lengths = [np.linalg.norm(x, axis=1, keepdims=True) for x in (a, b)]
-    a, b = a / lengths[0], b / lengths[1]
-    angle = np.arccos(np.clip((a * b).sum(axis=1, keepdims=True), -1.0, 1.0))
-    direction = (np.sin((1.0 - share) * angle) * a + np.sin(share * angle) * b) / np.sin(angle)
-    return direction * line(*lengths, share)
+    """As `generate --format gif` walks."""
+    return np.array([sampling.arc(*ends) for ends in zip(a, b, share[:, 0], strict=True)])
 
 
 if __name__ == "__main__":

@@ -290,7 +290,7 @@ def test_a_crash_of_the_trial_is_a_line(monkeypatch, cache, tmp_path):
 def test_the_trial_sees_a_wrong_gradient(onednn, monkeypatch):
     """As where one operator's gradient is taken for another's."""
     assert trial.fault(onednn) is None
-    right = trial.operators
+    right = layers.operators
 
     def almost(path, geometry):
         found = right(path, geometry)
@@ -306,7 +306,7 @@ def test_the_trial_sees_a_wrong_gradient(onednn, monkeypatch):
         forward.bprop = bprop
         return SimpleNamespace(forward=forward, numbers=found.numbers)
 
-    monkeypatch.setattr(trial, "operators", almost)
+    monkeypatch.setattr(layers, "operators", almost)
     assert trial.fault(onednn) == "the gradient of strided weights differ by 0.001 of their size"
 
 

@@ -10,11 +10,11 @@ from typing import Any
 
 from ms_gan.cli import holes
 from ms_gan.cli.console import called, say, say_replaced
-from ms_gan.cli.source import generator_file
+from ms_gan.cli.source import generator_file, loaded, titled
 from ms_gan.data import finding
 from ms_gan.data.found import listed, number, shown
 from ms_gan.errors import UsageError, UserError
-from ms_gan.system import files, runtime
+from ms_gan.system import files
 
 NAMED = 3  # pictures that an error names
 
@@ -33,14 +33,11 @@ def run(arguments: argparse.Namespace) -> int:
     given = holes.given(arguments)
     jobs = plan(words, arguments.out, masks=[] if given is None else given.files())
 
-    runtime.import_mindspore(arguments.device)
+    generator = loaded(path, arguments.device)
     from ms_gan import build
     from ms_gan.runs import tiles
     from ms_gan.runs.translating import Translator
 
-    runtime.set_device(arguments.device)
-    runtime.set_mode("graph")
-    generator = build.load_sampler(path)
     if not isinstance(generator, Translator):
         raise UsageError(
             f"{path}: its generator makes images of latents, not of pictures; expected one that "
@@ -50,9 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
     size = tiles.tile_size(generator)
     if size != generator.image_shape[1:]:
         generator = build.load_sampler(path, size=size)
-    meta = generator.meta
-    trained = f" after {meta['step']} steps" if "step" in meta else ""
-    say(f"{meta['config']['name']}{trained}: {number(len(jobs), 'picture')} -> {arguments.out}")
+    say(f"{titled(generator.meta)}: {number(len(jobs), 'picture')} -> {arguments.out}")
     failed = apply_to_all(jobs, lambda job: apply_to(job, generator, work), arguments.out)
     say_replaced(*(job.target for job in jobs))
     if failed:

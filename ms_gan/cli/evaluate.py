@@ -19,7 +19,13 @@ from ms_gan.cli.console import (
     say,
     say_replaced,
 )
-from ms_gan.cli.source import add_generator, add_truncation, generator_file, truncated
+from ms_gan.cli.source import (
+    add_generator,
+    add_truncation,
+    generator_file,
+    loaded,
+    truncated,
+)  # fmt: skip
 from ms_gan.errors import UsageError
 from ms_gan.recipe import reader, schema
 from ms_gan.runs import shipped
@@ -173,14 +179,10 @@ def run_evaluate(arguments: argparse.Namespace) -> int:
     check_target(out, ".json")
     picture = (arguments.out or beside).with_suffix(".nearest.png")
 
-    runtime.import_mindspore(arguments.device)
-    from ms_gan import build
+    sampler = loaded(path, arguments.device)
     from ms_gan.runs.report import Report
     from ms_gan.runs.translating import Translator
 
-    runtime.set_device(arguments.device)
-    runtime.set_mode("graph")
-    sampler = build.load_sampler(path)
     sampler = truncated(sampler, arguments.truncation, path)
     name = data_name(arguments, sampler.meta, path)
     judge = find_classifier(arguments, name, sampler, path)

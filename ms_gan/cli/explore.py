@@ -5,13 +5,12 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ms_gan.cli.console import DEVICES, DownloadProgress, called, say, say_replaced
+from ms_gan.cli.console import DEVICES, DownloadProgress, say, say_replaced
 from ms_gan.cli.evaluate import check_target
-from ms_gan.cli.source import add_generator, generator_file
+from ms_gan.cli.source import add_generator, generator_file, of_latents
 from ms_gan.errors import UsageError
 from ms_gan.export import packages, web
 from ms_gan.runs import shipped, template
-from ms_gan.system import runtime
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
@@ -40,19 +39,9 @@ def run_explore(arguments: argparse.Namespace) -> int:
     packages.check("onnx", "explore")
     files = at_hand(arguments.runtime)
 
-    runtime.import_mindspore(arguments.device)
-    from ms_gan import build
+    sampler = of_latents(path, arguments.device, "there is nothing to explore; ")
     from ms_gan.export import explorer
-    from ms_gan.runs.translating import Translator
 
-    runtime.set_device(arguments.device)
-    runtime.set_mode("graph")
-    sampler = build.load_sampler(path)
-    if isinstance(sampler, Translator):
-        raise UsageError(
-            f"{path}: its generator makes pictures of pictures, not of latents; there is nothing "
-            f"to explore; give it pictures: {called('apply', str(path))} PICTURE…"
-        )
     difference = explorer.write(sampler, out, files or downloaded())
     say(f"written to {out}, {template.size(out.stat().st_size)}: open it in a browser")
     say(

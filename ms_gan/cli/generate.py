@@ -8,16 +8,17 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from ms_gan.cli.console import DEVICES, called, natural, positive, say, say_replaced
+from ms_gan.cli.console import DEVICES, natural, positive, say, say_replaced
 from ms_gan.cli.source import (
     add_generator,
     add_truncation,
     generator_file,
+    of_latents,
     styled,
+    titled,
     truncated,
 )  # fmt: skip
 from ms_gan.errors import UsageError, near_miss
-from ms_gan.system import runtime
 
 SHOWN = 12  # classes that an error names
 GRID_PIXELS, LONGEST_SIDE = 36_000_000, 4096  # of a grid; of an enlarged image
@@ -58,19 +59,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 def run_generate(arguments: argparse.Namespace) -> int:
     path = generator_file(arguments)
-
-    runtime.import_mindspore(arguments.device)
-    from ms_gan import build
-    from ms_gan.runs.translating import Translator
-
-    runtime.set_device(arguments.device)
-    runtime.set_mode("graph")
-    sampler = build.load_sampler(path)
-    if isinstance(sampler, Translator):
-        raise UsageError(
-            f"{path}: its generator makes pictures of pictures, not of latents; give it pictures: "
-            f"{called('apply', str(path))} PICTURE…"
-        )
+    sampler = of_latents(path, arguments.device)
     if arguments.list_classes:
         return list_classes(sampler, path)
     arguments.label = label_of(arguments.label, sampler, path)
@@ -85,13 +74,11 @@ def run_generate(arguments: argparse.Namespace) -> int:
             f"{arguments.out}: cannot be written: {error.strerror or error}; "
             "choose another folder with --out"
         ) from None
-    meta = sampler.meta
-    trained = f" after {meta['step']} steps" if "step" in meta else ""
-    label = arguments.label
+    meta, label = sampler.meta, arguments.label
     of_class = "" if label is None else f", class {label} ({sampler.classes[label]})"
     if meta.get("note"):
         say(f"{path}: of {meta['tutorial']}: {meta['note']}")
-    say(f"{meta['config']['name']}{trained}{of_class} -> {written}")
+    say(f"{titled(meta)}{of_class} -> {written}")
     say_replaced(arguments.out)
     return 0
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from ms_gan.cli.console import called
 from ms_gan.errors import UsageError
 from ms_gan.runs import shipped
 from ms_gan.runs.run_dir import RunDir
+from ms_gan.system import runtime
 
 
 def add_generator(
@@ -43,6 +45,35 @@ def share(text: str) -> float:
     if not 0.0 <= value <= 2.0:
         raise argparse.ArgumentTypeError(f"expected a number from 0 to 2, got {text}")
     return value
+
+
+def loaded(path: Path, device: str) -> Any:
+    """What `build.load_sampler` makes of a file, on a device."""
+    runtime.import_mindspore(device)
+    from ms_gan import build
+
+    runtime.set_device(device)
+    runtime.set_mode("graph")
+    return build.load_sampler(path)
+
+
+def of_latents(path: Path, device: str, why: str = "") -> Any:
+    """The same, if it makes images of latents; else the error says `why` that is wanted."""
+    sampler = loaded(path, device)
+    from ms_gan.runs.translating import Translator
+
+    if isinstance(sampler, Translator):
+        raise UsageError(
+            f"{path}: its generator makes pictures of pictures, not of latents; {why}give it "
+            f"pictures: {called('apply', str(path))} PICTURE…"
+        )
+    return sampler
+
+
+def titled(meta: Mapping[str, Any]) -> str:
+    """The recipe of a generator and how long it was trained, where that is known."""
+    trained = f" after {meta['step']} steps" if "step" in meta else ""
+    return f"{meta['config']['name']}{trained}"
 
 
 def truncated(sampler: Any, psi: float | None, path: Path) -> Any:

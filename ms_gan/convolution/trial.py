@@ -13,7 +13,8 @@ import numpy as np
 import mindspore as ms
 from mindspore import Tensor, nn, ops
 
-from ms_gan.convolution.operators import Geometry, operators
+from ms_gan.convolution.layers import Convolution
+from ms_gan.convolution.operators import Geometry
 
 TOLERANCE = 1e-5
 FIRST = {"kernel": 4, "stride": 2, "groups": 1}  # of 9 x 9 images, whose last row is not used
@@ -21,23 +22,15 @@ SECOND = {"kernel": 3, "stride": 1, "groups": 4}
 PADDING = 1
 
 
-class Convolution(nn.Cell):
-    def __init__(self, library: Path, *, kernel: int, stride: int, groups: int):
-        super().__init__()
-        geometry = Geometry.of(kernel, stride, 1, "pad", PADDING, groups)
-        made = operators(library, geometry)
-        self.convolve, self.numbers = made.forward, made.numbers
-
-    def construct(self, x, weights):
-        return self.convolve(x, weights, self.numbers)
-
-
 class Both(nn.Cell):
     """x [N, 3, 9, 9], v [8, 3, 4, 4], w [8, 2, 3, 3] -> [N, 8, 4, 4]."""
 
     def __init__(self, library: Path):
         super().__init__()
-        self.first, self.second = Convolution(library, **FIRST), Convolution(library, **SECOND)
+        self.first, self.second = (
+            Convolution(library, Geometry.of(dilation=1, pad_mode="pad", padding=PADDING, **one))
+            for one in (FIRST, SECOND)
+        )
 
     def construct(self, x, v, w):
         return self.second(self.first(x, v), w)

@@ -29,9 +29,7 @@ from ms_gan.system import files
 from ms_gan.version import __version__
 
 PAGE = Path(__file__).parent / "page"
-BANK = (
-    256  # latents of `generate` with subjects.SEED that the page has: four for each set of corners
-)
+BANK = 256  # latents of `generate` in the page, with subjects.SEED: four for each set of corners
 CHANNELS = (1, 3)  # that a browser can show
 MOST = 1.5  # of the truncation
 

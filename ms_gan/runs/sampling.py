@@ -253,22 +253,27 @@ def forward(
 def interpolation(
     seed: int, latent_dim: int, *, stops: int = STOPS, frames: int = FRAMES
 ) -> np.ndarray:
-    """A closed walk through `stops` random latents, float32 [stops * frames, latent_dim].
+    """A closed walk through `stops` random latents, float32 [stops * frames, latent_dim]."""
+    points = latents(seed, stops, latent_dim).astype(np.float64)
+    walk = [
+        arc(a, b, t)
+        for a, b in zip(points, np.roll(points, -1, axis=0), strict=True)
+        for t in np.arange(frames) / frames
+    ]
+    return np.array(walk, np.float32)
+
+
+def arc(a: np.ndarray, b: np.ndarray, t: float) -> np.ndarray:
+    """The place t (0: a, 1: b) of the way between two latents, float64 [latent_dim].
 
     Spherical interpolation keeps the length that Gaussian latents have (White 2016,
     arXiv:1609.04468, section 2.1).
     """
-    points = latents(seed, stops, latent_dim).astype(np.float64)
-    walk = []
-    for a, b in zip(points, np.roll(points, -1, axis=0), strict=True):
-        cosine = a @ b / (np.linalg.norm(a) * np.linalg.norm(b))
-        angle = np.arccos(np.clip(cosine, -1.0, 1.0))
-        for t in np.arange(frames) / frames:
-            if np.sin(angle) < 1e-6:  # on one line, as with latent_dim 1: there is no arc
-                walk.append((1 - t) * a + t * b)
-            else:
-                walk.append((np.sin((1 - t) * angle) * a + np.sin(t * angle) * b) / np.sin(angle))
-    return np.array(walk, np.float32)
+    cosine = a @ b / (np.linalg.norm(a) * np.linalg.norm(b))
+    angle = np.arccos(np.clip(cosine, -1.0, 1.0))
+    if np.sin(angle) < 1e-6:  # on one line, as with latent_dim 1: there is no arc
+        return (1 - t) * a + t * b
+    return (np.sin((1 - t) * angle) * a + np.sin(t * angle) * b) / np.sin(angle)
 
 
 def fill(part: np.ndarray, size: int) -> np.ndarray:
