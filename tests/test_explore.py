@@ -95,6 +95,7 @@ def test_every_text_is_used_and_in_both_languages():
     page, script = (
         (explorer.PAGE / name).read_text("utf-8") for name in ("explore.html", "explore.js")
     )
+    page += (template.PAGE / "switches.html").read_text("utf-8")
     said = set(re.findall(r'text\("(\w+)"', page)) | set(re.findall(r'labelled\("(\w+)"', page))
     by_script = set(re.findall(r'say\(\W*(?:away \? )?"(\w+)"', script)) | {"at", "off_pad"}
     by_script |= {f"corner_{c}" for c in range(4)}

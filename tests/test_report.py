@@ -159,7 +159,7 @@ def test_every_word_is_there_in_both_languages_and_used():
     assert all(len(pair) == 2 and all(pair) for pair in pairs)
     source = "".join(
         path.read_text(encoding="utf-8")
-        for path in [*report.PAGE.glob("page.*"), Path(report.__file__)]
+        for path in [*report.PAGE.glob("*.html"), report.PAGE / "page.js", Path(report.__file__)]
     )
     shown = {"given", "made", "true", "a", "a_to_b", "b", "b_to_a", "warning", "change"}
     for key in set(words["text"]) - shown:

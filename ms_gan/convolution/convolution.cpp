@@ -160,26 +160,22 @@ Problem make(Tensor result, const std::array<Dims, 3> &dims, const Geometry &g) 
       cpu(), dnnl::prop_kind::forward_training, direct, free_x, free_w, free_y, stride, dilation,
       before, after, exact);
   Problem problem;
-  memory::desc inner[3];
+  memory::desc inner[3];  // what oneDNN chose
+  const auto use = [&](const dnnl::primitive_desc_base &chosen, dnnl::primitive compute) {
+    problem.compute = std::move(compute);
+    for (Tensor t : {X, W, Y})
+      inner[t] = chosen.query_md(dnnl::query::exec_arg_md, ARGUMENT[result][t]);
+  };
   if (result == Y) {
-    problem.compute = dnnl::convolution_forward(forward);
-    inner[X] = forward.src_desc();
-    inner[W] = forward.weights_desc();
-    inner[Y] = forward.dst_desc();
+    use(forward, dnnl::convolution_forward(forward));
   } else if (result == X) {
     const dnnl::convolution_backward_data::primitive_desc images(
         cpu(), direct, free_x, free_w, free_y, stride, dilation, before, after, forward, exact);
-    problem.compute = dnnl::convolution_backward_data(images);
-    inner[X] = images.diff_src_desc();
-    inner[W] = images.weights_desc();
-    inner[Y] = images.diff_dst_desc();
+    use(images, dnnl::convolution_backward_data(images));
   } else {
     const dnnl::convolution_backward_weights::primitive_desc weights(
         cpu(), direct, free_x, free_w, free_y, stride, dilation, before, after, forward, exact);
-    problem.compute = dnnl::convolution_backward_weights(weights);
-    inner[X] = weights.src_desc();
-    inner[W] = weights.diff_weights_desc();
-    inner[Y] = weights.diff_dst_desc();
+    use(weights, dnnl::convolution_backward_weights(weights));
   }
   const memory::desc plain[3] = {floats(x, Tag::nchw),
                                  floats(grouped, g.groups > 1 ? Tag::goihw : Tag::oihw),
