@@ -16,8 +16,9 @@ import json
 import os
 import sys
 from pathlib import Path
+from statistics import median
 
-from benchmarks import measure, run
+from benchmarks import run
 from benchmarks.systems import SYSTEMS
 
 SYSTEM_OF = {system.recipe: name for name, system in SYSTEMS.items()}  # that PyTorch trains too
@@ -34,11 +35,7 @@ def main() -> int:
     options.add_argument("--ways", nargs="+", choices=(*OURS, *TORCH), default=[*OURS, *TORCH])
     options.add_argument("--one-core", action="store_true", help="computing time on one core")
     options.add_argument("--out", type=Path, default=Path("convolutions.json"))
-    options.add_argument("--child", choices=OURS, help=argparse.SUPPRESS)
     arguments = options.parse_args()
-    if arguments.child:
-        train(arguments.recipes[0], arguments.child, arguments.budget)
-        return 0
     if arguments.one_core:
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
         os.environ.update(BENCHMARK_CLOCK="cpu", OMP_NUM_THREADS="1")
@@ -64,8 +61,11 @@ def main() -> int:
 
 
 def command(recipe: str, way: str) -> tuple[str, ...]:
+    """Of a child; a recipe of ours without a moving average, as PyTorch trains it."""
     if way in OURS:
-        return ("benchmarks.convolutions", "--child", way, "--recipes", recipe)
+        same = SYSTEMS[SYSTEM_OF[recipe]].overrides if recipe in SYSTEM_OF else ()
+        words = (f"runtime.convolutions={way}", "train.ema_decay=0", *same)
+        return ("benchmarks.recipes", recipe, *words)
     return ("benchmarks.pytorch", SYSTEM_OF[recipe], *TORCH[way])
 
 
@@ -88,53 +88,8 @@ def lines(rounds: run.Rounds) -> list[str]:
 
 
 def middle(result: dict) -> float | None:
-    times = sorted(result.get("step_ms", []))
-    return times[len(times) // 2] if times else None
-
-
-def train(recipe: str, convolutions: str, budget: float) -> None:
-    """A child: updates of one recipe, without a moving average."""
-    from benchmarks.kernels import Noise
-    from ms_gan import session
-    from ms_gan.recipe import reader
-
-    overrides = ["train.ema_decay=0", f"runtime.convolutions={convolutions}", "runtime.device=CPU"]
-    if recipe in SYSTEM_OF:
-        overrides += SYSTEMS[SYSTEM_OF[recipe]].overrides
-    config = reader.load(reader.find(recipe), overrides)
-    session.prepare(config, say=run.say)
-    from ms_gan import build
-    from ms_gan.system import runtime
-    from ms_gan.training.feed import Feed
-
-    runtime.set_device("CPU")
-    runtime.set_mode("graph")
-    imported = measure.since_start()
-    shape = image_shape(config)
-    state = build.build_training(config, shape, 10, {})
-    feed = Feed(Noise(shape, config.data.batch_size), state.rows, seed=0)
-    state.update(*feed.at(0))[1].asnumpy()
-    first = measure.since_start()
-    inputs = feed.at(1)
-    times = measure.milliseconds(
-        lambda: state.update(*inputs), lambda outputs: outputs[1].asnumpy(), budget
-    )
-    measure.report(
-        step_ms=times,
-        first_step_s=first - imported,
-        peak_mib=measure.peak_mib(),
-        instruction_set=measure.instruction_set(),
-    )
-
-
-def image_shape(config) -> tuple[int, int, int]:
-    """As the recipe's data would have it."""
-    from ms_gan.data import DATA, GIVEN
-
-    options = DATA.resolve(config.data, GIVEN).options
-    size = options.get("size") or 28
-    coloured = config.data.name == "image_folder" and options.get("channels") != 1
-    return (3 if coloured else 1, size, size)
+    found = result.get("step_ms")
+    return median(found) if isinstance(found, list) else found
 
 
 if __name__ == "__main__":

@@ -56,7 +56,7 @@ def update_operations(system: System) -> int:
     return system.batch * (products(g) + 2 * one_image + generator)
 
 
-def mindspore_product():
+def mindspore_product(device: str):
     """(run, wait) of the matrix product in MindSpore, on all the instructions it can use."""
     import numpy as np
 
@@ -72,26 +72,26 @@ def mindspore_product():
             return self.product(a, b)
 
     ms.set_context(mode=ms.GRAPH_MODE)
-    ms.set_device("CPU")
+    ms.set_device(device)
     product = Product()
     a, b = (ms.Tensor(x) for x in np.random.default_rng(0).random((2, SIDE, SIDE), np.float32))
     return (lambda: product(a, b)), (lambda output: output.asnumpy())
 
 
-def torch_product():
+def torch_product(device: str):
     """(run, wait) of the same in PyTorch."""
     import torch
 
-    a, b = torch.rand(2, SIDE, SIDE)
-    return (lambda: a @ b), (lambda output: None)
+    a, b = torch.rand(2, SIDE, SIDE, device="cuda" if device == "GPU" else "cpu")
+    return (lambda: a @ b), (lambda output: output[0, 0].item())
 
 
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--library", choices=("mindspore", "torch"), default="mindspore")
-    options.add_argument("--budget", type=float, default=4.0, help="seconds to measure (4)")
-    arguments = options.parse_args()
-    run, wait = mindspore_product() if arguments.library == "mindspore" else torch_product()
+    arguments = measure.with_options(options).parse_args()
+    product = mindspore_product if arguments.library == "mindspore" else torch_product
+    run, wait = product(arguments.device)
     times = measure.milliseconds(run, wait, arguments.budget)
     # The best, not the median: this is what the machine can do.
     measure.report(gflops=2 * SIDE**3 / min(times) / 1e6, step_ms=times)

@@ -3,7 +3,7 @@
 What MindSpore's profiler sees between two calls of the compiled step, so it counts what runs, not
 what was written.
 
-    python -m benchmarks.kernels gan_mnist dcgan28_mnist [--batch 128]
+    python -m benchmarks.kernels gan_mnist dcgan28_mnist [--batch 128] [--convolutions onednn]
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("recipes", nargs="+", help="names in configs/")
     options.add_argument("--batch", type=int, help="images (as in the recipe)")
+    options.add_argument("--convolutions", choices=("native", "onednn"), default="native")
     arguments = options.parse_args()
+    from ms_gan.convolution import choice
     from ms_gan.recipe import reader
     from ms_gan.system import runtime
 
@@ -35,7 +37,10 @@ def main() -> None:
     isas = {c.runtime.onednn_isa for c in configs}
     if len(isas) > 1:
         options.error(f"runtime.onednn_isa is of the process, but the recipes say {sorted(isas)}")
-    runtime.limit_instruction_set(convolutions=bool(convolutions), isa=isas.pop())
+    isa = isas.pop()
+    choice.use(choice.chosen(arguments.convolutions, began=None, isa=isa, say=print))
+    native = bool(convolutions) and choice.library_in_use() is None
+    runtime.limit_instruction_set(convolutions=native, isa=isa)
     rounded = all(c.runtime.onednn_fpmath == "bf16" for c in configs)
     runtime.set_fpmath("bf16" if rounded else "strict")
     runtime.set_device("CPU")

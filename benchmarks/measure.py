@@ -17,6 +17,7 @@ from benchmarks.systems import SYSTEMS
 # The parent says when it started the process; by hand, the clock starts here.
 STARTED = float(os.environ.get("BENCHMARK_STARTED", time.time()))
 GROUPS = 20  # values of one measurement, where there is time for as many
+DEVICES = ("CPU", "GPU")
 # 'cpu': the time that this process computes, instead of the time that passes.
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 clock = CLOCKS[os.environ.get("BENCHMARK_CLOCK", "wall")]
@@ -25,7 +26,13 @@ clock = CLOCKS[os.environ.get("BENCHMARK_CLOCK", "wall")]
 def parser(description: str) -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(description=description)
     options.add_argument("system", choices=SYSTEMS)
+    return with_options(options)
+
+
+def with_options(options: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    """Those that every child has."""
     options.add_argument("--budget", type=float, default=4.0, help="seconds to measure (4)")
+    options.add_argument("--device", choices=DEVICES, default="CPU", help="what computes (CPU)")
     return options
 
 
@@ -76,10 +83,12 @@ def threads() -> str:
         return "unknown"
 
 
-def instruction_set() -> str:
-    """What oneDNN may use in this process."""
+def instruction_set(device: str = "CPU") -> str:
+    """What computes: a GPU, or a CPU and what oneDNN may use in this process."""
+    if device != "CPU":
+        return device
     limit = os.environ.get("ONEDNN_MAX_CPU_ISA") or os.environ.get("DNNL_MAX_CPU_ISA")
-    return limit or "not limited"
+    return f"oneDNN {limit or 'not limited'}"
 
 
 def report(**values: Any) -> None:

@@ -86,7 +86,7 @@ def run_all(arguments, folder: Path) -> None:
     from ms_gan.recipe import reader
 
     system = SYSTEMS[arguments.system]
-    overrides = [*system.overrides, "runtime.device=CPU"]
+    overrides = [*system.overrides, f"runtime.device={arguments.device}"]
     config = reader.load(reader.find(system.recipe), overrides)
     session.prepare(config)
     before = time.perf_counter()
@@ -118,7 +118,7 @@ def run_all(arguments, folder: Path) -> None:
         **result,
         data=made.dataset.name,
         threads=measure.threads(),
-        instruction_set=f"oneDNN {measure.instruction_set()}",
+        instruction_set=measure.instruction_set(arguments.device),
         versions={"mindspore": mindspore.__version__},
     )
 

@@ -213,6 +213,8 @@ def main() -> None:
     options.add_argument("--compile", action="store_true", help="with torch.compile")
     arguments = options.parse_args()
     imported = measure.since_start()
+    if arguments.device == "GPU":
+        torch.set_default_device("cuda")
     training = Training(arguments.system, arguments.compile)
     system = training.system
     real = torch.rand(system.batch, 1, system.size, system.size) * 2.0 - 1.0
@@ -227,8 +229,8 @@ def main() -> None:
         first_step_s=first - imported,
         peak_mib=measure.peak_mib(),
         threads=f"{measure.threads()}, {torch.get_num_threads()} of them computing",
-        instruction_set=f"{torch.backends.cpu.get_cpu_capability()}, oneDNN "
-        f"{measure.instruction_set()}",
+        instruction_set=f"{torch.backends.cpu.get_cpu_capability()}, "
+        f"{measure.instruction_set(arguments.device)}",
         versions={"torch": torch.__version__},
     )
 

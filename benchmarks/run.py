@@ -1,9 +1,10 @@
 """Milliseconds of a full adversarial update: this project, the tutorial's way, PyTorch, the floor.
 
-    bash scripts/run_benchmark.sh [--systems mlp dcgan28] [--rounds 5] [--out benchmark.json]
+    bash scripts/run_benchmark.sh [--systems mlp] [--recipes srgan_x2] [--rounds 5] [--device GPU]
 
-Every way runs in a process of its own, in turn, `--rounds` times. Prints one table and writes JSON
-with every value. Run it on a machine that does nothing else.
+Systems are trained in every way, recipes in this project's alone. Every way runs in a process of
+its own, in turn, `--rounds` times. Prints two tables and writes JSON with every value. Run it on a
+machine that does nothing else.
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from benchmarks import measure
 from benchmarks.floor import update_operations
-from benchmarks.systems import SYSTEMS
+from benchmarks.systems import CHANNELS, SYSTEMS
 
 WAYS = {  # name -> (what it is, its child)
     "ours": ("ms_gan", ("benchmarks.ours",)),
@@ -40,10 +42,11 @@ Rounds = list[dict[str, Any]]  # of one system: way -> what its child reported
 
 def main() -> int:
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    options.add_argument("--systems", nargs="+", choices=SYSTEMS, default=list(SYSTEMS))
+    options.add_argument("--systems", nargs="*", choices=SYSTEMS, default=list(SYSTEMS))
+    options.add_argument("--recipes", nargs="*", default=list(CHANNELS), help="names in configs/")
     options.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
     options.add_argument("--rounds", type=int, default=5, help="processes of each way (5)")
-    options.add_argument("--budget", type=float, default=4.0, help="seconds of each measurement")
+    measure.with_options(options)
     options.add_argument("--out", type=Path, default=Path("benchmark.json"))
     arguments = options.parse_args()
     if arguments.rounds < 1 or not arguments.budget > 0:
@@ -52,7 +55,11 @@ def main() -> int:
         options.error(f"--out: {arguments.out.resolve().parent}: no such folder")
     results = measure_all(arguments)
     arguments.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    print(table(results))
+    if results["systems"]:
+        print(table(results))
+    if results["recipes"]:
+        print(table_of_recipes(results))
+    print("", *notes(results), sep="\n")
     print(f"all values: {arguments.out}")
     return 0
 
@@ -68,13 +75,14 @@ def measure_all(arguments: argparse.Namespace) -> dict[str, Any]:
     ways = [way for way in arguments.ways if with_torch or WAYS[way][1][0] != "benchmarks.pytorch"]
     libraries = ("mindspore", "torch") if with_torch else ("mindspore",)
     systems: dict[str, Rounds] = {name: [] for name in arguments.systems}
+    recipes: dict[str, Rounds] = {name: [] for name in arguments.recipes}
     floor = []
+    given = ("--budget", arguments.budget, "--device", arguments.device)
     for number in range(arguments.rounds):
-        budget = ("--budget", arguments.budget)
         label = f"round {number + 1} of {arguments.rounds}"
         floor.append({})
         for library in libraries:
-            result = child(("benchmarks.floor", "--library", library), budget)
+            result = child(("benchmarks.floor", "--library", library), given)
             floor[-1][library] = result
             say(f"{label}: matrix product, {library}: {shown(result, 'gflops', 'GFLOP/s')}")
         for name in arguments.systems:
@@ -88,23 +96,29 @@ def measure_all(arguments: argparse.Namespace) -> dict[str, Any]:
                     continue
                 module, *words = WAYS[way][1]
                 parts = ("--parts",) if way == "ours" and number == 0 else ()
-                result = child((module, name, *words, *parts), budget)
+                result = child((module, name, *words, *parts), given)
                 systems[name][-1][way] = result
                 say(f"{label}: {name}, {way}: {shown(result, 'step_ms', 'ms')}")
+        for name in arguments.recipes:
+            result = child(("benchmarks.recipes", name), given)
+            recipes[name].append({"ours": result})
+            say(f"{label}: {name}: {shown(result, 'step_ms', 'ms')}")
     return {
         "machine": machine(),
+        "device": arguments.device,
         "rounds": arguments.rounds,
         "budget_s": arguments.budget,
         "torch": with_torch,
         "floor": floor,
         "systems": systems,
+        "recipes": recipes,
         "summary": {name: summary(name, systems[name], floor) for name in systems},
     }
 
 
-def child(words: Iterable[str], budget: tuple[str, float]) -> dict[str, Any]:
+def child(words: Iterable[str], given: Iterable[Any]) -> dict[str, Any]:
     """What one process reports; {'error': …} where it fails."""
-    command = [sys.executable, "-m", *map(str, words), *map(str, budget)]
+    command = [sys.executable, "-m", *map(str, (*words, *given))]
     started = time.time()
     environment = {**os.environ, "BENCHMARK_STARTED": repr(started)}
     if environment.pop("MS_GAN_SET_ISA", None):  # set by this project, not by the user
@@ -220,7 +234,7 @@ def spread(values: list) -> dict[str, Any] | None:
 
 
 def table(results: dict[str, Any]) -> str:
-    """One table: a column for each system, ratios first."""
+    """A column for each system, ratios first."""
     summaries = results["summary"]
     systems = [SYSTEMS[name] for name in summaries]
     torch = results["torch"]
@@ -299,9 +313,40 @@ def table(results: dict[str, Any]) -> str:
         ["this machine's plan"],
         row("steps in train.minutes=10", planned),
     ]
+    return aligned(rows)
+
+
+def table_of_recipes(results: dict[str, Any]) -> str:
+    """A row for each recipe."""
+    rows = [
+        [
+            "bare step of a recipe", "batch", "ms", "images/s", "first step, s", "peak memory, MiB",
+            "steps in train.minutes=10",
+        ],
+    ]  # fmt: skip
+    for name, rounds in results["recipes"].items():
+        found = [one["ours"] for one in rounds if "error" not in one["ours"]]
+        if not found:
+            rows.append([name, *6 * [MISSING]])
+            continue
+        batch = found[0]["batch"]
+        ms, first, peak = (
+            spread([one[key] for one in found]) for key in ("step_ms", "first_step_s", "peak_mib")
+        )
+        rows.append(
+            [
+                name, str(batch), ranged(ms, ".1f", MISSING), f"{1e3 * batch / ms['median']:,.0f}",
+                ranged(first, ".1f", MISSING), ranged(peak, ".0f", MISSING),
+                f"{max(1, 1e3 * (600 - first['median']) / ms['median']):,.0f}",
+            ]
+        )  # fmt: skip
+    return aligned(rows)
+
+
+def aligned(rows: list[list[str]]) -> str:
     widths = [max(len(r[i]) for r in rows if len(r) > i) for i in range(len(rows[0]))]
     lines = ["  ".join(c.ljust(w) for c, w in zip(r, widths, strict=False)).rstrip() for r in rows]
-    return "\n".join(["", *lines, "", *notes(results)])
+    return "\n".join(["", *lines])
 
 
 def ranged(found: dict[str, Any] | None, form: str, missing: str) -> str:
@@ -323,13 +368,13 @@ def notes(results: dict[str, Any]) -> list[str]:
     lines = [
         f"{found['cpu']}, {found['cores']} cores, {' '.join(found['instructions'])}; "
         f"{found['system']}, Python {found['python']}; {environment or 'no settings'}",
-        f"{results['rounds']} rounds of one process each; threads and instruction set as each "
-        "library chooses; shares are of the whole recipe",
+        f"{results['device']}, {results['rounds']} rounds of one process each; threads and "
+        "instruction set as each library chooses; shares are of the whole recipe",
         "matrix product 2048^3, GFLOP/s: "
         + ", ".join(f"{name} {ranged(rate, '.0f', MISSING)}" for name, rate in rates.items()),
     ]
     said = set()
-    for name, rounds in results["systems"].items():
+    for name, rounds in {**results["systems"], **results["recipes"]}.items():
         for way, (title, _) in WAYS.items():
             reports = [one[way] for one in rounds if way in one]
             if 0 < len(reports) < len(rounds):

@@ -1,4 +1,4 @@
-"""The four systems of the benchmark, as numbers: what is trained, and the layers that cost time.
+"""What the benchmark trains, as numbers: four systems, their layers that cost time; more recipes.
 
 Imports nothing of the project, so that the ways it is compared with run as they are: `import
 ms_gan` sets the instruction set of oneDNN, for PyTorch too. tests/test_benchmark.py holds the
@@ -122,3 +122,16 @@ SYSTEMS = {
         real_target=0.9,
     ),
 }  # fmt: skip
+
+# Recipes that no other way of the benchmark trains, and the channels of their images (both of a
+# pair), which the data would say.
+CHANNELS = {
+    "default": 1,
+    "stacked_mnist": 3,
+    "srgan_x2": 1,
+    "inpainting_fashion": 1,
+    "pix2pix_emoji": 6,
+    "cyclegan_sprites": 6,
+    "progan_fashion": 1,
+    "stylegan_sprites": 3,
+}

@@ -156,7 +156,7 @@ def main() -> None:
     if not system.tutorial:
         options.error(f"{arguments.system}: the tutorial has no such training")
     ms.set_context(mode=ms.PYNATIVE_MODE)
-    ms.set_device("CPU")
+    ms.set_device(arguments.device)
     training = Training(arguments.system)
     batches = endless(pipeline(system))
 
@@ -185,7 +185,7 @@ def main() -> None:
         import_s=IMPORTED,
         peak_mib=measure.peak_mib(),
         threads=measure.threads(),
-        instruction_set=f"oneDNN {measure.instruction_set()}",
+        instruction_set=measure.instruction_set(arguments.device),
         versions={"mindspore": ms.__version__},
     )
 

@@ -5,19 +5,22 @@ import json
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from mindspore import Tensor
 
-from benchmarks import kernels, ours, quality, run
+from benchmarks import kernels, ours, quality, recipes, run
 from benchmarks.floor import update_operations
 from benchmarks.measure import milliseconds
-from benchmarks.systems import SYSTEMS
+from benchmarks.systems import CHANNELS, SYSTEMS
 from ms_gan import build, session
+from ms_gan.portability import cases
 from ms_gan.recipe import reader
 from ms_gan.system import runtime
+from ms_gan.training.updates import Updates
 from tests.tiny import ROOT, recipe_file
 
 
@@ -190,6 +193,7 @@ def test_a_short_run(tmp_path):
     """Real processes; one round of the MLP, as the script starts it."""
     file = tmp_path / "benchmark.json"
     words = ["--systems", "mlp", "--ways", "ours", "tutorial", "torch", "--rounds", "1"]
+    words += ["--recipes", "stacked_mnist", "no_such_recipe"]
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.run", *words, "--budget", "0.1", "--out", str(file)],
         cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
@@ -214,6 +218,22 @@ def test_a_short_run(tmp_path):
     plan = next(row[1] for row in rows if row[0] == "steps in train.minutes=10")
     alone = 600_000 / result["summary"]["mlp"]["ours"]["median"]
     assert 0.5 * alone < int(plan.strip().replace(",", "")) < alone
+    stacked, missing = (result["recipes"][name][0]["ours"] for name in words[-2:])
+    assert stacked["batch"] == 128 and stacked["kinds_ms"] == [stacked["step_ms"]]
+    assert any(row[0] == "stacked_mnist" and f"{stacked['step_ms']:.1f}" in row[1] for row in rows)
+    assert "no_such_recipe" in missing["error"] and missing["error"] in done.stdout
+
+
+def test_each_kind_of_update_counts_as_often_as_it_occurs():
+    steps = [{(True,): "a0", (False,): "a1"}, {(True,): "b0", (False,): "b1"}]
+    updates = Updates(steps, (4,), SimpleNamespace(level=lambda step: step >= 8))
+    assert recipes.kinds_of(updates, 16) == {0: 1 / 8, 1: 3 / 8, 8: 1 / 8, 9: 3 / 8}
+
+
+def test_the_channels_of_every_recipe_build_it():
+    for name, channels in CHANNELS.items():
+        shape = (channels, *cases.image_shape(cases.narrow(name))[1:])
+        assert build.build_training(cases.narrow(name), shape, 10, {}).updates.all()
 
 
 def test_the_points_of_a_curve_grow_by_a_factor():

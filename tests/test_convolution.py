@@ -20,6 +20,7 @@ from ms_gan.convolution.operators import Geometry, room
 from ms_gan.export import graph
 from ms_gan.export.packages import ExportError
 from ms_gan.export.subject import Port
+from ms_gan.models.layers import LeakyReLU
 from ms_gan.models.spectral_norm import SpectralNorm
 from ms_gan.recipe import reader
 from ms_gan.system import runtime
@@ -206,6 +207,51 @@ def test_spectral_norm_takes_it(onednn, rng):
     norm = np.linalg.norm(weight.reshape(3, -1), 2)
     bias = layer.bias.asnumpy().reshape(1, -1, 1, 1)
     np.testing.assert_allclose(y, (plain - bias) / norm + bias, rtol=1e-3, atol=1e-4)
+
+
+class Curved(nn.Cell):
+    """x -> the gradient of a penalty on an activation's gradient, and that gradient, and y."""
+
+    def __init__(self, activation):
+        super().__init__()
+        self.net = Cubed(activation)
+        self.penalty = Penalty(self.net)
+        self.gradient = ops.GradOperation()
+
+    def construct(self, x):
+        return self.net.activation(x), self.gradient(self.net)(x), self.gradient(self.penalty)(x)
+
+
+class Cubed(nn.Cell):
+    def __init__(self, activation):
+        super().__init__()
+        self.activation = activation
+
+    def construct(self, x):
+        y = self.activation(x)
+        return (y * y * y).sum()
+
+
+@pytest.mark.parametrize("shape", [(1,), (3, 5), (2, 3, 7, 5), (129, 127), (64, 8, 16, 16)])
+def test_leaky_relu(shape, onednn, rng):
+    """Bit for bit what MindSpore's kernels make; one thread and several."""
+    ours = LeakyReLU(0.2)
+    choice.use(None)
+    theirs = LeakyReLU(0.2)
+    assert layers.by_onednn(ours) and not layers.by_onednn(theirs)
+    x = Tensor(rng.standard_normal(shape).astype(np.float32))
+    for mine, other in zip(Curved(ours)(x), Curved(theirs)(x), strict=True):
+        np.testing.assert_array_equal(mine.asnumpy(), other.asnumpy())
+
+
+def test_leaky_relu_where_it_bends(onednn):
+    x = np.array([0.0, -0.0, np.inf, -np.inf, np.nan, 1e-37, -1e-37], np.float32)
+    ones = Tensor(np.ones_like(x))
+    net = LeakyReLU(0.2)
+    slopes = ops.GradOperation(sens_param=True)(net)(Tensor(x), ones).asnumpy()
+    expected = np.where(x > 0, x, np.float32(0.2) * x)
+    np.testing.assert_array_equal(net(Tensor(x)).asnumpy(), expected)
+    np.testing.assert_array_equal(slopes, np.where(x > 0, 1, np.float32(0.2)))
 
 
 def test_geometry():

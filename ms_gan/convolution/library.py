@@ -126,8 +126,8 @@ def compile_into(target: Path, compiler: str, headers: Path) -> None:
         raise Unavailable("MindSpore is not installed")
     libraries = Path(found.submodule_search_locations[0]) / "lib"
     command = [
-        compiler, "-O2", "-std=c++17", "-shared", "-fPIC", f"-I{headers}", str(SOURCE),
-        "-o", str(target), f"-L{libraries}", f"-L{libraries / 'plugin'}",
+        compiler, "-O3", "-march=native", "-std=c++17", "-shared", "-fPIC", f"-I{headers}",
+        str(SOURCE), "-o", str(target), f"-L{libraries}", f"-L{libraries / 'plugin'}",
         *(f"-l:{name}" for name in LIBRARIES),
         # What this MindSpore lacks is an error here and when it is loaded, not in the first step.
         "-Wl,-z,defs", "-Wl,-z,now",

@@ -133,6 +133,34 @@ def operators(library: Path, geometry: Geometry) -> Operators:
     return Operators(forward, images, weights, numbers)
 
 
+@functools.cache
+def leaky_relu(library: Path, slope: float) -> tuple[ops.Custom, Tensor]:
+    """LeakyReLU of a compiled convolution.cpp, and its slope as it wants it: called with x, of any
+    shape, and with the slope."""
+
+    def as_first(first, *others):
+        return first
+
+    def operator(name):
+        made = ops.Custom(f"{library}:{name}", as_first, as_first, "aot")
+        made.add_prim_attr("slope", slope)  # see above
+        return made
+
+    forward = operator("ms_gan_leaky_relu")
+    gradient = operator("ms_gan_leaky_relu_gradient")
+    zeros, constant = ops.zeros_like, ops.stop_gradient
+
+    def gradient_of_forward(x, number, out, dy):
+        return gradient(dy, constant(out), number), zeros(number)
+
+    def gradient_of_gradient(dy, y, number, out, d):
+        return gradient(d, y, number), zeros(y), zeros(number)
+
+    forward.bprop = gradient_of_forward
+    gradient.bprop = gradient_of_gradient
+    return forward, Tensor(np.array([slope], np.float32))
+
+
 @constexpr
 def room(height: int, width: int) -> Tensor:
     """A constant of that shape, which says nothing else: the size of images to be made."""

@@ -1,7 +1,7 @@
 """Whether a compiled convolution.cpp computes what it should.
 
 Two convolutions of unlike geometry in one graph, their gradients, and the gradients of a penalty on
-these, against NumPy in float64.
+these; LeakyReLU, its gradient and the gradient of that: against NumPy in float64.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ import mindspore as ms
 from mindspore import Tensor, nn, ops
 
 from ms_gan.convolution.layers import Convolution
-from ms_gan.convolution.operators import Geometry
+from ms_gan.convolution.operators import Geometry, leaky_relu
 
 TOLERANCE = 1e-5
 FIRST = {"kernel": 4, "stride": 2, "groups": 1}  # of 9 x 9 images, whose last row is not used
 SECOND = {"kernel": 3, "stride": 1, "groups": 4}
 PADDING = 1
+SLOPE = 0.2
 
 
 class Both(nn.Cell):
@@ -73,6 +74,41 @@ class SlopesOfPenalty(nn.Cell):
         return self.slopes(self.penalty)(x, v, w, d)
 
 
+class Activation(nn.Cell):
+    """LeakyReLU of x."""
+
+    def __init__(self, library: Path):
+        super().__init__()
+        self.activate, self.slope = leaky_relu(library, SLOPE)
+
+    def construct(self, x):
+        return self.activate(x, self.slope)
+
+
+class GradientOfActivation(nn.Cell):
+    """x, d -> LeakyReLU of x, and the gradient of its product with d for x."""
+
+    def __init__(self, net: nn.Cell):
+        super().__init__()
+        self.net = net
+
+    def construct(self, x, d):
+        y, pull_back = ms.vjp(self.net, x)
+        return y, pull_back(d)[0]
+
+
+class SlopesOfActivation(nn.Cell):
+    """x, d, e -> the gradients, for x and d, of the product of e with the gradient for x."""
+
+    def __init__(self, net: nn.Cell):
+        super().__init__()
+        self.gradient = GradientOfActivation(net)
+
+    def construct(self, x, d, e):
+        _, pull_back = ms.vjp(self.gradient, x, d)
+        return pull_back((ops.zeros_like(x), e))
+
+
 def fault(library: Path) -> str | None:
     """What is wrong with a library; None: nothing.
 
@@ -81,7 +117,7 @@ def fault(library: Path) -> str | None:
     rng = np.random.default_rng(0)
     shapes = ((2, 3, 9, 9), (8, 3, 4, 4), (8, 2, 3, 3), (2, 8, 4, 4))
     x, v, w, d = (rng.standard_normal(shape).astype(np.float32) for shape in shapes)
-    at_x, at_v, at_w = (rng.standard_normal(shape).astype(np.float32) for shape in shapes[:3])
+    at_x, at_v, at_w, at_y = (rng.standard_normal(s).astype(np.float32) for s in shapes)
     net = Both(library)
     gradients, slopes = Gradients(net), SlopesOfPenalty(net)
 
@@ -90,25 +126,36 @@ def fault(library: Path) -> str | None:
 
     y, dx, dv, dw = made(gradients, x, v, w, d)
     _, slope_v, slope_w, _ = made(slopes, x, v, w, d)
+    activation = Activation(library)
+    here = y.astype(np.float32)
+    z, dz = made(GradientOfActivation(activation), here, d)
+    dy, dd = made(SlopesOfActivation(activation), here, d, at_y)
+    slope = np.where(here > 0, 1.0, SLOPE)
     checks = {
         "the images": (y, images(x, v, w)),
-        "the gradient of the images": (dx * at_x, images(at_x, v, w) * d),
-        "the gradient of strided weights": (dv * at_v, images(x, at_v, w) * d),
-        "the gradient of grouped weights": (dw * at_w, images(x, v, at_w) * d),
-        "a penalty's gradient of strided weights": (
-            slope_v * at_v, dx * made(gradients, x, at_v, w, d)[1],
+        "the gradient of the images": along((dx, at_x), (images(at_x, v, w), d)),
+        "the gradient of strided weights": along((dv, at_v), (images(x, at_v, w), d)),
+        "the gradient of grouped weights": along((dw, at_w), (images(x, v, at_w), d)),
+        "a penalty's gradient of strided weights": along(
+            (slope_v, at_v), (dx, made(gradients, x, at_v, w, d)[1]),
         ),
-        "a penalty's gradient of grouped weights": (
-            slope_w * at_w, dx * made(gradients, x, v, at_w, d)[1],
+        "a penalty's gradient of grouped weights": along(
+            (slope_w, at_w), (dx, made(gradients, x, v, at_w, d)[1]),
         ),
+        "LeakyReLU's images": (z, here * slope),
+        "the gradient of LeakyReLU": (dz, d * slope),
+        "a penalty's gradient of LeakyReLU": (dy + dd, at_y * slope),
     }  # fmt: skip
     for what, (found, expected) in checks.items():
-        if what != "the images":
-            found, expected = found.sum(), expected.sum()
         error = np.abs(found - expected).max() / np.abs(expected).max()
         if not error <= TOLERANCE:  # NaN is not
             return f"{what} differ by {error:.1g} of their size"
     return None
+
+
+def along(*pairs: tuple[np.ndarray, np.ndarray]) -> list[float]:
+    """The product of each pair: of a gradient and a direction, the slope in this direction."""
+    return [(one * other).sum() for one, other in pairs]
 
 
 def images(x: np.ndarray, v: np.ndarray, w: np.ndarray) -> np.ndarray:

@@ -7,7 +7,9 @@ from collections.abc import Iterable
 from mindspore import nn, ops
 from mindspore.common.initializer import HeNormal, Normal
 
+from ms_gan.convolution import choice
 from ms_gan.convolution.layers import Conv2d, Conv2dTranspose
+from ms_gan.convolution.operators import leaky_relu
 from ms_gan.system import runtime
 
 # Layers whose MindSpore kernel is slow on CPU, from kernels that are fast there; figures in
@@ -26,8 +28,14 @@ class LeakyReLU(nn.Cell):
         self.slope = slope
         self.fast = runtime.fast_layers()
         self.native = nn.LeakyReLU(slope)
+        library = choice.for_device()
+        self.by_onednn = self.fast and library is not None
+        if self.by_onednn:
+            self.activate, self.number = leaky_relu(library, slope)
 
     def construct(self, x):
+        if self.by_onednn:
+            return self.activate(x, self.number)
         if self.fast:  # 1e30: the slope is 1 from 1e-30 up
             return x * ops.stop_gradient(ops.clamp(x * 1e30, self.slope, 1.0))
         return self.native(x)
