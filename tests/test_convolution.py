@@ -544,3 +544,37 @@ def test_one_that_cannot_be_had_is_one_line(tmp_path):
     assert code == 2 and err.count("\n") == 1
     assert "runtime.convolutions: onednn cannot be used: there is no C++ compiler" in err
     assert not (tmp_path / "run").exists()
+
+
+DELETED = """
+import sys
+from ms_gan.convolution import choice
+from ms_gan.training import trainer
+
+saves = trainer.save_all
+
+def save_all(*arguments):  # behind the first one the cache is cleared; the next level compiles
+    saves(*arguments)
+    choice.library_in_use().unlink(missing_ok=True)
+
+trainer.save_all = save_all
+from ms_gan.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_a_library_that_is_deleted_during_a_run_is_one_line(compiled, tmp_path):
+    words = [
+        "train", "--config", "progan_fashion", "--run-dir", str(tmp_path / "run"),
+        "runtime.convolutions=onednn", "model.levels=[2, 2]", "model.g_widths=[4, 4]",
+        "model.d_widths=[4, 4]", "data.name=digits", "data.size=8", "data.margin=0",
+        "data.batch_size=4", "every.evaluate=0", "train.steps=4", "every.save=2", "every.sample=2",
+    ]  # fmt: skip
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", DELETED, *words], env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
+    assert re.search(r"\.so: was deleted while .* from its newest checkpoint$", done.stderr.strip())
+    code, out, err = run(*words)
+    assert code == 0 and "step 4" in out + err

@@ -44,6 +44,15 @@ def main(argv: list[str] | None = None) -> int:
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         return fail(f"{where}{error.strerror or error}")
+    except RuntimeError:
+        from ms_gan.convolution import choice
+
+        if (library := choice.lost()) is None:
+            raise
+        return fail(
+            f"{library}: was deleted while oneDNN's operators in it were used; the same command "
+            "compiles them again, and a run goes on from its newest checkpoint"
+        )
     except MemoryError:
         return fail("out of memory; use fewer or smaller images at once")
     except KeyboardInterrupt:

@@ -32,6 +32,11 @@ def library_in_use() -> Path | None:
     return _library
 
 
+def lost() -> Path | None:
+    """The same where the file is not there any more: MindSpore reads it for every graph."""
+    return None if _library is None or _library.is_file() else _library
+
+
 def for_device() -> Path | None:
     """The same where MindSpore's device is the CPU; None elsewhere."""
     import mindspore as ms
