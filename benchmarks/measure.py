@@ -83,7 +83,7 @@ def threads() -> str:
         return "unknown"
 
 
-def instruction_set(device: str = "CPU") -> str:
+def instruction_set(device: str) -> str:
     """What computes: a GPU, or a CPU and what oneDNN may use in this process."""
     if device != "CPU":
         return device

@@ -15,9 +15,10 @@ from functools import partial
 from statistics import median
 
 from benchmarks import measure
+from benchmarks.ours import wait
 from benchmarks.systems import CHANNELS
 
-ENOUGH = 2048  # updates of a run, or of a level, in which every kind occurs as often as it should
+ENOUGH = 2048  # updates where the recipe gives epochs: every kind occurs as often as it should
 
 
 def main() -> None:
@@ -67,10 +68,6 @@ def main() -> None:
         instruction_set=measure.instruction_set(arguments.device),
         versions={"mindspore": mindspore.__version__},
     )
-
-
-def wait(outputs: tuple) -> None:
-    outputs[1].asnumpy()
 
 
 def kinds_of(updates, steps: int) -> dict[int, float]:

@@ -82,6 +82,24 @@ class Operators:
     numbers: Tensor
 
 
+def operator(library: Path, name: str, shape, own: str) -> ops.Custom:
+    """A function of a compiled convolution.cpp.
+
+    Args:
+        shape: makes the shape of the result from those of the inputs.
+        own: what sets it apart. MindSpore takes operators of equal attributes for one, and the
+            gradient of the one for that of the other, whatever closure it is.
+    """
+    made = ops.Custom(f"{library}:{name}", shape, as_first, "aot")
+    made.add_prim_attr("own", own)
+    return made
+
+
+def as_first(first, *others):
+    """The shape or the type of the first input, for the result."""
+    return first
+
+
 @functools.cache
 def operators(library: Path, geometry: Geometry) -> Operators:
     """Those of a compiled convolution.cpp, the same ones whenever they are asked for."""
@@ -96,19 +114,10 @@ def operators(library: Path, geometry: Geometry) -> Operators:
     def shape_of_w(x, y, numbers):
         return [y[1], x[1] // groups, *kernel]
 
-    def type_of_first(first, *others):
-        return first
-
-    def operator(name, shape):
-        made = ops.Custom(f"{library}:{name}", shape, type_of_first, "aot")
-        # MindSpore takes operators of equal attributes for one, and the gradient of the one for
-        # that of the other, whatever closure it is.
-        made.add_prim_attr("geometry", str(astuple(geometry)))
-        return made
-
-    forward = operator("ms_gan_convolution", shape_of_y)
-    images = operator("ms_gan_convolution_images", shape_of_x)
-    weights = operator("ms_gan_convolution_weights", shape_of_w)
+    own = str(astuple(geometry))
+    forward = operator(library, "ms_gan_convolution", shape_of_y, own)
+    images = operator(library, "ms_gan_convolution_images", shape_of_x, own)
+    weights = operator(library, "ms_gan_convolution_weights", shape_of_w, own)
     zeros = ops.zeros_like
 
     def gradients_of_forward(x, w, numbers, out, dy):
@@ -137,17 +146,9 @@ def operators(library: Path, geometry: Geometry) -> Operators:
 def leaky_relu(library: Path, slope: float) -> tuple[ops.Custom, Tensor]:
     """LeakyReLU of a compiled convolution.cpp, and its slope as it wants it: called with x, of any
     shape, and with the slope."""
-
-    def as_first(first, *others):
-        return first
-
-    def operator(name):
-        made = ops.Custom(f"{library}:{name}", as_first, as_first, "aot")
-        made.add_prim_attr("slope", slope)  # see above
-        return made
-
-    forward = operator("ms_gan_leaky_relu")
-    gradient = operator("ms_gan_leaky_relu_gradient")
+    own = str(slope)
+    forward = operator(library, "ms_gan_leaky_relu", as_first, own)
+    gradient = operator(library, "ms_gan_leaky_relu_gradient", as_first, own)
     zeros, constant = ops.zeros_like, ops.stop_gradient
 
     def gradient_of_forward(x, number, out, dy):
