@@ -69,12 +69,12 @@ def kernels(config, folder: Path) -> dict[str, dict[str, float]]:
     from mindspore.profiler import ProfilerActivity, profile, tensorboard_trace_handler
 
     from ms_gan import build
+    from ms_gan.portability import cases
     from ms_gan.training.feed import Feed
 
-    size, batch = config.data.options.get("size") or 28, config.data.batch_size
-    shape = (2 if config.data.pair else 1, size, size)
+    shape = cases.image_shape(config)
     state = build.build_training(config, shape, 10, {})
-    inputs = Feed(Noise(shape, batch), state.rows, seed=0).at(0)
+    inputs = Feed(Noise(shape, config.data.batch_size), state.rows, seed=0).at(0)
     state.update(*inputs)[1].asnumpy()  # compiles
     handler = tensorboard_trace_handler(str(folder))
     with profile(activities=[ProfilerActivity.CPU], on_trace_ready=handler):

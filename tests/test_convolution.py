@@ -332,13 +332,53 @@ def test_what_does_not_work_leaves_nothing(compiler, line, cache, headers, tmp_p
 def test_a_crash_of_the_trial_is_a_line(monkeypatch, cache, tmp_path):
     monkeypatch.setattr(sys, "executable", script(tmp_path / "python", "kill -SEGV $$"))
     assert refused(Unavailable, library.attempt, tmp_path) == (
-        "it does not work here: it was ended by SIGSEGV"
+        "it does not work here (strict): it was ended by SIGSEGV"
     )
+
+
+ROUNDING = """
+import sys
+import numpy as np
+from ms_gan.system import runtime
+from ms_gan.convolution import choice, library
+runtime.set_fpmath(sys.argv[1])
+runtime.limit_instruction_set(convolutions=False)
+choice.use(library.ready())
+import mindspore as ms
+from ms_gan.convolution.layers import Conv2d
+ms.set_device("CPU")
+little = 2.0**-12  # what bfloat16, of 8 digits, does not see beside 1
+x = np.ones((1, 4, 2, 2), np.float32)
+x[:, 0] += little
+w = np.full((2, 4 // int(sys.argv[2]), 1, 1), little, np.float32)
+w[:, 0] = 1
+layer = Conv2d(4, 2, 1, group=int(sys.argv[2]), weight_init=ms.Tensor(w))
+y = layer(ms.Tensor(x)).asnumpy()
+print("little", [round(v) for v in (y[0, :, 0, 0] - 1) / little])
+"""
+
+
+@pytest.mark.parametrize(
+    "fpmath, groups, expected",
+    [("strict", 1, [4, 4]), ("bf16", 1, [3, 3]), ("bf16", 2, [2, 1])],
+    ids=lambda value: str(value),
+)
+def test_factors_are_rounded_where_the_recipe_allows_it(onednn, fpmath, groups, expected):
+    """The result and its sums are not; nor are groups, which that would make slower."""
+    if fpmath == "bf16" and groups == 1 and "avx512_bf16" not in runtime.cpu_flags():
+        expected = [4, 4]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    for name in (runtime.FPMATH_VARIABLE, *runtime.ISA_VARIABLES):
+        environment.pop(name, None)
+    command = [sys.executable, "-c", ROUNDING, fpmath, str(groups)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200)
+    assert done.stdout.splitlines()[-1:] == [f"little {expected}"], done.stderr
 
 
 def test_the_trial_sees_a_wrong_gradient(onednn, monkeypatch):
     """As where one operator's gradient is taken for another's."""
-    assert trial.fault(onednn) is None
+    exact = trial.TOLERANCES["strict"]
+    assert trial.fault(onednn, exact) is None
     right = layers.operators
 
     def almost(path, geometry):
@@ -356,7 +396,8 @@ def test_the_trial_sees_a_wrong_gradient(onednn, monkeypatch):
         return SimpleNamespace(forward=forward, numbers=found.numbers)
 
     monkeypatch.setattr(layers, "operators", almost)
-    assert trial.fault(onednn) == "the gradient of strided weights differ by 0.001 of their size"
+    found = trial.fault(onednn, exact)
+    assert found == "the gradient of strided weights differ by 0.001 of their size"
 
 
 PARTS = ("func", "out_shape", "out_dtype")

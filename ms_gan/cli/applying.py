@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ms_gan.cli import holes
-from ms_gan.cli.console import called, say, say_replaced
+from ms_gan.cli.console import called, say, say_replaced, writing_to
 from ms_gan.cli.source import generator_file, loaded, titled
 from ms_gan.data import finding
 from ms_gan.data.found import listed, number, shown
@@ -150,21 +150,15 @@ def found_in(word: Path, out: Path) -> list[tuple[Path, Path]]:
 def apply_to_all(jobs: list[Job], one: Callable[[Job], None], out: Path) -> list[Job]:
     """Do all; those that failed. One alone raises its error."""
     failed = []
-    for job in jobs:
-        try:
-            one(job)
-        except BrokenPipeError:  # of the terminal, not of the folder
-            raise
-        except OSError as error:
-            raise UsageError(
-                f"{shown(error.filename or out)}: cannot be written: {error.strerror or error}; "
-                "choose another folder with --out"
-            ) from None
-        except UserError as error:
-            if len(jobs) == 1:
-                raise
-            say(f"{error}")
-            failed.append(job)
+    with writing_to(out):
+        for job in jobs:
+            try:
+                one(job)
+            except UserError as error:
+                if len(jobs) == 1:
+                    raise
+                say(f"{error}")
+                failed.append(job)
     return failed
 
 

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from ms_gan.data.found import shown
+from ms_gan.errors import UsageError
 from ms_gan.system import files, output
 from ms_gan.system.output import say
 from ms_gan.system.program import called, command
@@ -13,7 +17,7 @@ from ms_gan.system.program import called, command
 DEVICES = ("auto", "Ascend", "GPU", "CPU")
 __all__ = [
     "DEVICES", "DownloadProgress", "called", "command", "natural", "positive", "say",
-    "say_replaced",
+    "say_replaced", "writing_to",
 ]  # fmt: skip
 
 
@@ -38,6 +42,20 @@ def say_replaced(*places: Path) -> None:
     if found:
         more = f" and {len(found) - 1:,} more" if len(found) > 1 else ""
         say(f"in place of one that was there: {found[0]}{more}")
+
+
+@contextmanager
+def writing_to(out: Path) -> Iterator[None]:
+    """What cannot be written below the folder --out is one line."""
+    try:
+        yield
+    except BrokenPipeError:  # of the terminal, not of the folder
+        raise
+    except OSError as error:
+        raise UsageError(
+            f"{shown(error.filename or out)}: cannot be written: {error.strerror or error}; "
+            "choose another folder with --out"
+        ) from None
 
 
 class DownloadProgress:

@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from ms_gan.cli.console import DEVICES, natural, positive, say, say_replaced
+from ms_gan.cli.console import DEVICES, natural, positive, say, say_replaced, writing_to
 from ms_gan.cli.source import (
     add_generator,
     add_truncation,
@@ -65,15 +65,8 @@ def run_generate(arguments: argparse.Namespace) -> int:
     arguments.label = label_of(arguments.label, sampler, path)
     sampler = truncated(sampler, arguments.truncation, path)
     check_mix(arguments, sampler, path)
-    try:
+    with writing_to(arguments.out):
         written = write_samples(arguments, sampler)
-    except BrokenPipeError:  # of the terminal, not of the folder
-        raise
-    except OSError as error:
-        raise UsageError(
-            f"{arguments.out}: cannot be written: {error.strerror or error}; "
-            "choose another folder with --out"
-        ) from None
     meta, label = sampler.meta, arguments.label
     of_class = "" if label is None else f", class {label} ({sampler.classes[label]})"
     if meta.get("note"):

@@ -1,4 +1,5 @@
-"""Try a compiled convolution.cpp in this process, which may crash: `python -m … FILE.so`."""
+"""Try a compiled convolution.cpp in this process, which may crash: `python -m … FILE.so FPMATH`,
+the second as in `runtime.onednn_fpmath`."""
 
 import sys
 from pathlib import Path
@@ -8,6 +9,8 @@ from ms_gan.system import runtime
 
 def main() -> str | None:
     """What is wrong; None: nothing."""
+    library, fpmath = sys.argv[1:]
+    runtime.set_fpmath(fpmath)
     runtime.limit_instruction_set(convolutions=False)  # as it will be used
     import mindspore as ms
 
@@ -15,7 +18,7 @@ def main() -> str | None:
 
     ms.set_device("CPU")
     runtime.set_mode("graph")
-    return trial.fault(Path(sys.argv[1]))
+    return trial.fault(Path(library), trial.TOLERANCES[fpmath])
 
 
 if __name__ == "__main__":

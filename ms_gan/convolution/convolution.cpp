@@ -143,6 +143,15 @@ struct Problem {
 
 memory::desc floats(const Dims &dims, Tag tag) { return {dims, memory::data_type::f32, tag}; }
 
+// Whether factors are rounded to bfloat16, as the process lets matrix products do: where the CPU
+// multiplies such numbers faster, which it does not in groups. Sums are in float32 always.
+bool rounding(int64_t groups) {
+  if (groups > 1) return false;
+  const auto isa = static_cast<unsigned>(dnnl::get_effective_cpu_isa());
+  const auto least = static_cast<unsigned>(dnnl::cpu_isa::avx512_core_bf16);
+  return dnnl::get_default_fpmath_mode() == dnnl::fpmath_mode::bf16 && (isa & least) == least;
+}
+
 Problem make(Tensor result, const std::array<Dims, 3> &dims, const Geometry &g) {
   dnnl_threadpool_interop_set_max_concurrency(cores());  // of this thread, before primitives
   const Dims &x = dims[X], &w = dims[W], &y = dims[Y];
@@ -157,14 +166,19 @@ Problem make(Tensor result, const std::array<Dims, 3> &dims, const Geometry &g) 
     before[i] = g.before[i] >= 0 ? g.before[i] : std::max<int64_t>(needed, 0) / 2;
     after[i] = needed - before[i];  // below 0 where the last rows of x are not used
   }
-  const auto free_x = floats(x, Tag::any), free_w = floats(grouped, Tag::any),
-             free_y = floats(y, Tag::any);
+  // Layouts are oneDNN's choice. Of the types only the result's must be float32.
+  const auto factor = rounding(g.groups) ? memory::data_type::bf16 : memory::data_type::f32;
+  const auto free = [&](const Dims &dims, bool made) {
+    return memory::desc(dims, made ? memory::data_type::f32 : factor, Tag::any);
+  };
+  const auto free_x = free(x, result == X), free_w = free(grouped, result == W),
+             free_y = free(y, result == Y);
   dnnl::primitive_attr exact;  // in float32, whatever matrix products may round
   exact.set_fpmath_mode(dnnl::fpmath_mode::strict);
   const auto direct = dnnl::algorithm::convolution_direct;
   const dnnl::convolution_forward::primitive_desc forward(
-      cpu(), dnnl::prop_kind::forward_training, direct, free_x, free_w, free_y, stride, dilation,
-      before, after, exact);
+      cpu(), dnnl::prop_kind::forward_training, direct, free(x, false), free(grouped, false),
+      free(y, true), stride, dilation, before, after, exact);
   Problem problem;
   memory::desc inner[3];  // what oneDNN chose
   const auto use = [&](const dnnl::primitive_desc_base &chosen, dnnl::primitive compute) {

@@ -27,6 +27,7 @@ from ms_gan.system.program import ROOT
 SOURCE = Path(__file__).with_name("convolution.cpp")
 HEADER = Path("oneapi", "dnnl", "dnnl.hpp")
 LIBRARIES = ("libdnnl.so.3", "libmindspore_core.so", "libmindspore_ops_cpu.so")  # of MindSpore
+FLAGS = ("-O3", "-march=native", "-std=c++17", "-shared", "-fPIC")
 COMPILERS = ("c++", "g++", "clang++")
 SECONDS = 180  # for the compiler, and for the trial
 
@@ -88,7 +89,7 @@ def place() -> Path:
     if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
         raise Missing("this is not Linux on x86-64")
     seen = (mindspore_version(), sys.version, *sorted(runtime.cpu_flags()))
-    digest = hashlib.sha256(SOURCE.read_bytes() + "\n".join(seen).encode()).hexdigest()
+    digest = hashlib.sha256(SOURCE.read_bytes() + "\n".join([*FLAGS, *seen]).encode()).hexdigest()
     path = files.cache_folder() / "convolution" / f"{digest[:32]}.so"
     if ":" in str(path):  # MindSpore writes `file:function`
         raise Unavailable(f"{path.parent}: has a colon in its name; set XDG_CACHE_HOME")
@@ -126,7 +127,7 @@ def compile_into(target: Path, compiler: str, headers: Path) -> None:
         raise Unavailable("MindSpore is not installed")
     libraries = Path(found.submodule_search_locations[0]) / "lib"
     command = [
-        compiler, "-O3", "-march=native", "-std=c++17", "-shared", "-fPIC", f"-I{headers}",
+        compiler, *FLAGS, f"-I{headers}",
         str(SOURCE), "-o", str(target), f"-L{libraries}", f"-L{libraries / 'plugin'}",
         *(f"-l:{name}" for name in LIBRARIES),
         # What this MindSpore lacks is an error here and when it is loaded, not in the first step.
@@ -139,16 +140,18 @@ def compile_into(target: Path, compiler: str, headers: Path) -> None:
 
 
 def attempt(library: Path) -> None:
-    """Let a process of its own convolve with it, which may crash."""
-    lines = failure([sys.executable, "-m", "ms_gan.convolution", str(library)])
-    if lines is not None:
-        raise Unavailable(f"it does not work here: {lines[-1][:200]}")
+    """Let processes of their own convolve with it, exactly and rounding, which may crash."""
+    for fpmath in ("strict", "bf16"):
+        lines = failure([sys.executable, "-m", "ms_gan.convolution", str(library), fpmath])
+        if lines is not None:
+            raise Unavailable(f"it does not work here ({fpmath}): {lines[-1][:200]}")
 
 
 def failure(command: list[str]) -> list[str] | None:
     """None where the command succeeds, else what it says on stderr, at least one line."""
-    # A worker of several must not look for the others.
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("MS_ROLE", "MS_SCHED"))}
+    # A worker of several must not look for the others; the trial says itself how it multiplies.
+    left_out = ("MS_ROLE", "MS_SCHED", runtime.FPMATH_VARIABLE)
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(left_out)}
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     try:
         done = subprocess.run(
