@@ -243,8 +243,9 @@ class Runtime:
         mode: 'graph'; 'pynative' for debugging.
         convolutions: of a CPU. 'native': MindSpore's own kernels; 'onednn': oneDNN's operators,
             compiled on first use; 'auto': oneDNN's where they can be had and are faster.
-        onednn_fpmath: 'bf16': matrix products on CPU may round their factors to bfloat16: faster
-            where the CPU can, 0.2 % less exact; 'strict': they may not.
+        onednn_fpmath: 'bf16': matrix products on CPU, and convolutions by oneDNN's operators, may
+            round their factors to bfloat16: faster where the CPU can, 0.2 % less exact; 'strict':
+            they may not.
         onednn_isa: oneDNN's instruction set on CPU. 'auto': limited where that is faster;
             'default': not limited; or a limit, such as 'AVX2'.
         layers: 'fast': on CPU, some layers from its fast kernels; 'native': MindSpore's own.
