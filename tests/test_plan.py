@@ -51,7 +51,7 @@ RAMPS = {
     "r3gan_mnist": {"regularizer": (0, 1500)},
     "srgan_x2": {"lr_g": (0, 4500), "loss": (4000, 500)},
     "srgan_x4": {"lr_g": (0, 4500), "loss": (4000, 500)},
-    "stacked_mnist": {"lr_d": (3000, 4500), "lr_g": (3000, 4500)},
+    "stacked_mnist": {"lr_d": (3600, 5400), "lr_g": (3600, 5400)},
 }
 
 

@@ -166,19 +166,19 @@ Problem make(Tensor result, const std::array<Dims, 3> &dims, const Geometry &g) 
     before[i] = g.before[i] >= 0 ? g.before[i] : std::max<int64_t>(needed, 0) / 2;
     after[i] = needed - before[i];  // below 0 where the last rows of x are not used
   }
-  // Layouts are oneDNN's choice. Of the types only the result's must be float32.
+  // Layouts are oneDNN's choice; what an operator makes is float32.
   const auto factor = rounding(g.groups) ? memory::data_type::bf16 : memory::data_type::f32;
-  const auto free = [&](const Dims &dims, bool made) {
-    return memory::desc(dims, made ? memory::data_type::f32 : factor, Tag::any);
+  const Dims *sizes[3] = {&x, &grouped, &y};
+  const auto free = [&](Tensor t, Tensor made) {
+    return memory::desc(*sizes[t], t == made ? memory::data_type::f32 : factor, Tag::any);
   };
-  const auto free_x = free(x, result == X), free_w = free(grouped, result == W),
-             free_y = free(y, result == Y);
-  dnnl::primitive_attr exact;  // in float32, whatever matrix products may round
+  const auto free_x = free(X, result), free_w = free(W, result), free_y = free(Y, result);
+  dnnl::primitive_attr exact;  // float32 stays float32, also inside oneDNN
   exact.set_fpmath_mode(dnnl::fpmath_mode::strict);
   const auto direct = dnnl::algorithm::convolution_direct;
   const dnnl::convolution_forward::primitive_desc forward(
-      cpu(), dnnl::prop_kind::forward_training, direct, free(x, false), free(grouped, false),
-      free(y, true), stride, dilation, before, after, exact);
+      cpu(), dnnl::prop_kind::forward_training, direct, free(X, Y), free(W, Y), free(Y, Y), stride,
+      dilation, before, after, exact);
   Problem problem;
   memory::desc inner[3];  // what oneDNN chose
   const auto use = [&](const dnnl::primitive_desc_base &chosen, dnnl::primitive compute) {
