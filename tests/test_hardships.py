@@ -862,9 +862,9 @@ def test_the_folder_of_a_run_is_the_one_that_its_manifest_names(layout, tmp_path
     )
     config = session.resolved(reader.from_dict({**tiny.RECIPE, "data": {"name": name}}))
     said = []
-    found = session.load_data(config, run, said.append, None)
+    found = session.images.load(config, run, said.append, None)
     assert found.md5 == dataset.md5 and "where this run was started on them" in said[-1]
-    folder = session.folder_of(found.source)
+    folder = session.images.folder_of(found.source)
     assert len(data.split(found, root=str(folder))[1]) == 64  # the test images too
 
 

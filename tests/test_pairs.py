@@ -295,30 +295,30 @@ def session_of(dataset, config):
 def test_a_run_finds_both_folders_again_and_sees_a_change_of_either(two, tmp_path):
     config = resolved(size=8, channels=1, root=str(two / "a"), pair={"root": str(two / "b")})
     run = RunDir(tmp_path / "run")
-    dataset = session.load_data(config, run, print, None)
+    dataset = session.images.load(config, run, print, None)
     opened(run)
     about = {"name": dataset.name, "source": dataset.source, "md5": dataset.md5, "images": 12}
     run.write_manifest({"data": about})
-    assert session.folder_of(dataset.source) == two / "a"
-    assert session.folder_of(dataset.source, 1) == two / "b"
-    assert session.folder_of("three, from train files in /nowhere") is None
+    assert session.images.folder_of(dataset.source) == two / "a"
+    assert session.images.folder_of(dataset.source, 1) == two / "b"
+    assert session.images.folder_of("three, from train files in /nowhere") is None
 
     nowhere = resolved(size=8, channels=1, root=None, pair={"root": None})
     said = []
-    found = session.load_data(nowhere, run, said.append, None)
+    found = session.images.load(nowhere, run, said.append, None)
     assert found.md5 == dataset.md5
     assert f"data: in {two / 'a'} and {two / 'b'}, where this run was started on them" in said
-    session.check_data(run, found, said.append)
+    session.images.check(run, found, said.append)
     train, test = session_of(found, nowhere).split(said.append)
     assert train is found and len(test) == 3
 
     for changed in ("a", "b"):
         path = picture(two / changed / "00.png", 250)
-        other = session.load_data(config, run, print, None)
-        line = tiny.refused(RunError, session.check_data, run, other, print)
+        other = session.images.load(config, run, print, None)
+        line = tiny.refused(RunError, session.images.check, run, other, print)
         assert "was started on other data" in line and str(two / "b") in line
         picture(path, {"a": 10, "b": 101}[changed])
-        session.check_data(run, session.load_data(config, run, print, None), print)
+        session.images.check(run, session.images.load(config, run, print, None), print)
 
 
 def test_a_run_that_fell_back_goes_on_with_its_pair(two, tmp_path, monkeypatch):
@@ -334,11 +334,11 @@ def test_a_run_that_fell_back_goes_on_with_its_pair(two, tmp_path, monkeypatch):
     pair = {"name": "image_folder", "root": str(two / "b")}
     config = resolved(name="mnist", root=None, size=8, fallback="digits", pair=pair)
     run, said = RunDir(tmp_path / "run"), []
-    dataset = session.load_data(config, run, said.append, None)
+    dataset = session.images.load(config, run, said.append, None)
     assert dataset.name == "digits" and dataset.images.shape[1:] == (2, 8, 8)
     opened(run)
     run.write_manifest({"data": {"name": "digits", "source": "", "md5": dataset.md5}})
-    again = session.load_data(config, run, said.append, None)
+    again = session.images.load(config, run, said.append, None)
     assert again.md5 == dataset.md5 and "goes on with it" in " ".join(said)
     train, test = session_of(again, config).split(said.append)
     assert train is again and len(test) == 300

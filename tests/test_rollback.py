@@ -9,6 +9,7 @@ import pytest
 import mindspore as ms
 
 from ms_gan import session
+from ms_gan.recipe import reader
 from ms_gan.runs.run_dir import RunDir
 from ms_gan.training import trainer
 from ms_gan.training.trainer import TrainingDiverged
@@ -129,15 +130,15 @@ def test_before_the_first_checkpoint_back_to_the_start_and_three_times_at_most(t
 
 def test_ramps_are_halved():
     ramp = {"start": 1e-3, "end": 1e-4, "steps": 10}
-    config = session.resolved(
-        session.reader.from_dict({**BASE, "optimizer": {"lr_d": ramp, "lr_g": 1e-3}})
-    )
-    new, change = session.halved(config)
+    config = session.resolved(reader.from_dict({**BASE, "optimizer": {"lr_d": ramp, "lr_g": 1e-3}}))
+    new, change = session.recorded.halved(config)
     assert (new.optimizer.lr_d.start, new.optimizer.lr_d.end, new.optimizer.lr_d.steps) == (
         5e-4, 5e-5, 10,
     )  # fmt: skip
     assert change["optimizer.lr_g"] == [1e-3, 5e-4]
-    again, lines = session.repeated(config, [{"step": 3, "changed": change}], session.resolved)
+    again, lines = session.recorded.repeated(
+        config, [{"step": 3, "changed": change}], session.resolved
+    )
     assert again == new and len(lines) == 2
 
 

@@ -181,13 +181,13 @@ def test_a_run_keeps_to_the_digits(offline, root, monkeypatch):
             "train": {"steps": 1}}  # fmt: skip
     config = session.resolved(reader.from_dict(tree))
     run, said = RunDir(root / "run"), []
-    dataset = session.load_data(config, run, said.append, None)
+    dataset = session.images.load(config, run, said.append, None)
     run.path.mkdir()
     with run.open(config, size=0, room=0, say=print):
         pass
     run.write_manifest({"data": {"name": dataset.name, "source": "", "md5": dataset.md5}})
     monkeypatch.setenv("MS_GAN_DATA", str(root))  # where MNIST is
-    again = session.load_data(config, run, said.append, None)
+    again = session.images.load(config, run, said.append, None)
     assert again.md5 == dataset.md5 and again.name == "stacked_digits"
     assert "data: this run was started on stacked_digits and goes on with it" in said
     shown = tiny.state_of((3, 28, 28), batch=4).sampler.real_gallery(again)  # real.png of a run

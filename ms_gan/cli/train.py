@@ -90,7 +90,7 @@ def list_data(arguments: argparse.Namespace) -> int:
     lenient = {**options, "broken": "skip"} if "broken" in options else options
     config = dataclasses.replace(config, data=dataclasses.replace(config.data, options=lenient))
     run = RunDir.of(config, arguments.run_dir)
-    for line in session.load_data(config, run, say, DownloadProgress()).listing():
+    for line in session.images.load(config, run, say, DownloadProgress()).listing():
         say(line)
     return 0
 

@@ -7,17 +7,16 @@ only without that limit, and the limit holds for the process. So all of a proces
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 from ms_gan.convolution import library
 from ms_gan.convolution.library import Unavailable
 from ms_gan.system import runtime
+from ms_gan.system.output import Say
 
 NATIVE, ONEDNN = "native", "onednn"
 NAMES = {NATIVE: "MindSpore's own kernels", ONEDNN: "oneDNN's operators"}
 
-Say = Callable[[str], None]
 _library: Path | None = None
 
 

@@ -15,13 +15,14 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
 
 from ms_gan.errors import UserError
 from ms_gan.system import files, runtime
+from ms_gan.system.output import Say
 from ms_gan.system.program import ROOT
 
 SOURCE = Path(__file__).with_name("convolution.cpp")
@@ -30,8 +31,6 @@ LIBRARIES = ("libdnnl.so.3", "libmindspore_core.so", "libmindspore_ops_cpu.so") 
 FLAGS = ("-O3", "-march=native", "-std=c++17", "-shared", "-fPIC")
 COMPILERS = ("c++", "g++", "clang++")
 SECONDS = 180  # for the compiler, and for the trial
-
-Say = Callable[[str], None]
 
 
 class Unavailable(UserError):

@@ -11,13 +11,13 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from ms_gan.data.known import IDX_SETS, file_names
+from ms_gan.system.output import Say
 
 try:
     import fcntl
 except ImportError:  # Windows: downloads of several processes at once are not serialised
     fcntl = None
 
-Say = Callable[[str], None]
 Progress = Callable[[str, int, int], None]
 
 LARGEST = 1 << 30  # bytes of a file; those of the table have a hundredth of that

@@ -11,7 +11,7 @@ pictures: they have a truth to be compared with.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ from ms_gan.evaluation.translation import Judge
 from ms_gan.runs.headline import Headline
 from ms_gan.runs.sampling import Sampler
 from ms_gan.runs.translating import Translator
+from ms_gan.system.output import Say
 
 STACKED_NUM = 10_000  # samples of stacked images: ten of each mode
 NUM = 2000  # samples, test images and training images (for the floor)
@@ -32,8 +33,6 @@ PATCHES_LOGGED = (SLICED.key, evaluator.LEVELS)
 COVERAGE_LEFT = 0.8  # of the best so far; below it, coverage has fallen
 COVERAGE_KNOWN = 0.1  # a best coverage below this is not yet one to fall from
 D_WINS = 2.77  # mean score of real images minus that of fakes: D(x) = 0.8, D(G(z)) = 0.2
-
-Say = Callable[[str], None]
 
 
 class Measured:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,10 @@ from mindspore import Parameter
 from ms_gan.runs import checkpoint, shipped
 from ms_gan.runs.checkpoint import CheckpointError
 from ms_gan.runs.run_dir import RunDir
+from ms_gan.system.output import Say
 
 NETS = ("generator", "discriminator", "average")
 LISTED = 8  # what does not fit is named up to here
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)

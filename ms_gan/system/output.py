@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from typing import TextIO
+
+Say = Callable[[str], None]  # receives a line for a person
 
 
 def say(line: str) -> None:

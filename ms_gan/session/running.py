@@ -1,14 +1,4 @@
-"""A recipe and a folder: a run that can go on. The one call that trains.
-
-    from ms_gan import session
-
-    run = session.start("lsgan_mnist")
-    run.train()                                    # what `ms-gan train` does
-    images, labels = run.sampler.samples(seed=1, num=64)
-
-MindSpore is imported inside the functions: a wrong key is answered before that, and what it reads
-at import is set first.
-"""
+"""A run while it goes on: from a recipe and a folder to trained nets."""
 
 from __future__ import annotations
 
@@ -24,13 +14,15 @@ from typing import TYPE_CHECKING, Any
 from ms_gan.convolution import choice
 from ms_gan.errors import UsageError, UserError
 from ms_gan.recipe import reader
-from ms_gan.recipe.changes import Change, changed, described, foreign, is_record, repeated
-from ms_gan.recipe.registry import Registry
-from ms_gan.recipe.schema import Config, ConfigError, Data, Ramp, settled
+from ms_gan.recipe.changes import Change, described, foreign
+from ms_gan.recipe.schema import Config, ConfigError, Ramp
 from ms_gan.runs import board
 from ms_gan.runs.progress import Progress, duration, suited
-from ms_gan.runs.run_dir import RunDir, RunError
+from ms_gan.runs.run_dir import RunDir
+from ms_gan.session import asked, images, recorded
+from ms_gan.session.recorded import Plan
 from ms_gan.system import output, provenance, runtime, workers
+from ms_gan.system.output import Say
 from ms_gan.system.signals import NOBODY_READS, StopSignals
 from ms_gan.version import __version__
 
@@ -42,13 +34,10 @@ if TYPE_CHECKING:
     from ms_gan.runs.board import Board
     from ms_gan.runs.headline import Headline
     from ms_gan.runs.sampling import Sampler
-    from ms_gan.runs.weights import Weights
     from ms_gan.training.feed import Ahead, Feed
     from ms_gan.training.state import TrainState
     from ms_gan.training.trainer import Quality
 
-Say = Callable[[str], None]
-Plan = dict[str, Any]  # minutes, steps, and what was measured for them, in seconds
 ROLLBACKS = 3  # times that a run goes back after a divergence
 
 
@@ -90,11 +79,11 @@ def start(
     config = recipe
     if not isinstance(recipe, Config):
         config = reader.load(reader.find(recipe), overrides)
-    config = resolved(config)
+    config = asked.resolved(config)
     workers.schedule()
-    check_shared(config, workers.asked())
+    asked.check_shared(config, workers.asked())
     run = RunDir.of(config, folder)
-    prepare(config, recorded_convolutions(run), say)
+    asked.prepare(config, recorded.convolutions(run), say)
     if config.runtime.tensorboard:
         board.check()
     runtime.import_mindspore(config.runtime.device)
@@ -103,10 +92,10 @@ def start(
     from ms_gan.training.feed import Ahead, Feed
 
     config = build.checked(config)  # a typing mistake is no other recipe
-    config, change = continued(config, run, changes, say)
+    config, change = recorded.continued(config, run, changes, say)
     say(f"ms_gan {__version__}: {config.name} -> {run.path}")
     weights = [weights] if isinstance(weights, str | Path) else list(weights)
-    origin = starting_weights(run, weights, say)
+    origin = recorded.starting_weights(run, weights, say)
     device = runtime.set_device(config.runtime.device, say)
     if config.runtime.convolutions == choice.ONEDNN and device != "CPU":
         raise ConfigError(
@@ -121,20 +110,20 @@ def start(
         )
     if dataset is None:
         with workers.first_before_others():
-            dataset = load_data(config, run, say, download)
-    check_data(run, dataset, say)
+            dataset = images.load(config, run, say, download)
+    images.check(run, dataset, say)
     batches = data.Batches(
         dataset, config.data.batch_size, seed=config.seed, sampling=config.data.sampling,
         flip=config.data.flip, share=workers.share(),
     )  # fmt: skip
-    plan = recorded_plan(run, config.train.minutes)
+    plan = recorded.plan(run, config.train.minutes)
     if plan:
-        config = with_steps(config, plan["steps"])
-    steps = total_steps(config, batches.steps_per_epoch)
+        config = asked.with_steps(config, plan["steps"])
+    steps = asked.total_steps(config, batches.steps_per_epoch)
     if steps is not None:
         config = dataclasses.replace(config, every=config.every.settled(steps))
     say(f"data: {dataset.described()}")
-    say_length(run, config, plan, steps, say)
+    recorded.say_length(run, config, plan, steps, say)
     meta = {
         "ms_gan": __version__,
         "data": dataset.name,
@@ -163,292 +152,15 @@ def start(
         raise UsageError(
             "train.minutes: model.levels says how many steps each level has; give train.steps"
         )
-    if change and steps is not None and newest(run) >= steps:
+    if change and steps is not None and recorded.newest(run) >= steps:
         raise UsageError(
-            f"--change: {run.path} is complete at step {newest(run)}; give more train.steps too"
+            f"--change: {run.path} is complete at step {recorded.newest(run)}; give more "
+            "train.steps too"
         )
     workers.meet()  # before the first one writes what the others have just read
     return Session(
         config, run, dataset, state, feed, steps, device, say, download, command, change, plan
     )
-
-
-def prepare(config: Config, began: str | None = None, say: Say = output.say) -> None:
-    """Set what MindSpore reads at import; without effect where it is imported already.
-
-    Args:
-        began: :func:`recorded_convolutions` of the run.
-
-    Raises:
-        Unavailable: `runtime.convolutions: onednn` cannot be had here.
-    """
-    wanted, isa = config.runtime.convolutions, config.runtime.onednn_isa
-    convolutions = config.model.name not in runtime.FULLY_CONNECTED
-    on_cpu = config.runtime.device in ("auto", "CPU")
-    if wanted == "auto" and not (convolutions and on_cpu and config.runtime.amp is None):
-        wanted = began = choice.NATIVE
-    choice.use(choice.chosen(wanted, began=began, isa=isa, say=say))
-    native = convolutions and choice.library_in_use() is None
-    runtime.limit_instruction_set(convolutions=native, isa=isa)
-    runtime.set_fpmath(config.runtime.onednn_fpmath)
-
-
-def recorded_convolutions(run: RunDir) -> str | None:
-    """Which convolutions a run used last, as :func:`choice.name` says; None: it is new."""
-    sessions = run.manifest.get("sessions")
-    if not sessions:
-        return None
-    last = sessions[-1] if isinstance(sessions, list) else None
-    found = last.get("convolutions") if isinstance(last, dict) else None
-    return found if found in choice.NAMES else choice.NATIVE
-
-
-def check_shared(config: Config, size: int) -> None:
-    """Raise ConfigError where so many workers cannot share the training of a recipe."""
-    batch, least = config.data.batch_size, size * max(config.train.pack, 2)
-    if size > 1 and (batch % (size * config.train.pack) or batch < least):
-        whole = size * config.train.pack
-        packed = f", {config.train.pack} packed together (train.pack)" * (config.train.pack > 1)
-        raise ConfigError(
-            f"data.batch_size: {batch} images for {size} workers{packed}; expected a multiple of "
-            f"{whole}, at least {least}; change it or the number of workers"
-        )
-    if size > 1 and config.train.history:
-        raise ConfigError(
-            f"train.history: {config.train.history} with {size} workers: each would keep images of "
-            "its own, and a checkpoint holds those of one; expected 0; set it or use one worker"
-        )
-
-
-def resolved(config: Config) -> Config:
-    """The recipe with all options of its data set and its optimizer, which are checked."""
-    from ms_gan import data
-    from ms_gan.training.optimizers import OPTIMIZERS
-
-    optimizers = Registry("optimizer", OPTIMIZERS)
-    return dataclasses.replace(
-        config,
-        data=data.DATA.resolve(config.data, data.GIVEN),
-        optimizer=optimizers.resolve(config.optimizer, ("lr",)),
-    )
-
-
-def continued(config: Config, run: RunDir, words: Sequence[str], say: Say) -> tuple[Config, Change]:
-    """The recipe as the run goes on with it, and what `words` of --change change in it.
-
-    Raises:
-        RunError: the run was made by another recipe.
-        UsageError: there is no run yet.
-        ConfigError: a key that cannot change.
-    """
-    if not run.exists:
-        run.check(config, resolved)
-        if words:
-            raise UsageError(
-                f"--change: there is no run in {run.path} yet; give {' '.join(words)} by itself"
-            )
-        return config, {}
-    given, records = config, recorded_changes(run)
-    config, lines = repeated(given, records, resolved)
-    new, change = changed(config, words, resolved)
-    if change:
-        with suppress(RunError):  # a kill came between the recipe and the manifest
-            run.check(new, resolved)
-            return new, change
-    written = config
-    if records and "diverged" in records[-1]:
-        with suppress(RunError):  # a kill came between the manifest and the recipe
-            run.check(before := repeated(given, records[:-1], resolved)[0], resolved)
-            written = before
-    run.check(written, resolved)
-    for line in lines:
-        say(line)
-    if change:
-        say(f"--change: {described(change)}")
-    return new, change
-
-
-def halved(config: Config) -> tuple[Config, Change]:
-    """The recipe with half of both learning rates, and what that changes in it."""
-
-    def half(lr: float | Ramp) -> float | Ramp:
-        if isinstance(lr, Ramp):
-            return dataclasses.replace(lr, start=lr.start / 2, end=lr.end / 2)
-        return lr / 2
-
-    before = config.optimizer
-    now = dataclasses.replace(before, lr_d=half(before.lr_d), lr_g=half(before.lr_g))
-    new = dataclasses.replace(config, optimizer=now)
-    trees = [reader.to_dict(recipe)["optimizer"] for recipe in (config, new)]
-    return new, {f"optimizer.{key}": [tree[key] for tree in trees] for key in ("lr_d", "lr_g")}
-
-
-def recorded_changes(run: RunDir) -> list[dict[str, Any]]:
-    """`{"step": k, "changed": Change}` of the manifest, without what somebody has edited."""
-    return [record for record in run.manifest.get("changes", []) if is_record(record)]
-
-
-def starting_weights(run: RunDir, sources: Sequence[str | Path], say: Say) -> Weights | None:
-    """What the run starts from, read; None where it goes on from a checkpoint of its own.
-
-    Raises:
-        RunError: it was started from other weights, or from none.
-        CheckpointError: weights that cannot be used.
-    """
-    recorded = [
-        source
-        for source in run.manifest.get("from", [])
-        if {"given", "file", "sha256"} <= set(source)
-    ]
-    begun = bool(run.checkpoint_files())
-    if not sources and (begun or not recorded):
-        return None
-    from ms_gan.runs import weights
-
-    if sources and (recorded or begun):
-        if not recorded or not weights.are_those(sources, recorded):
-            of = " and ".join(source["file"] for source in recorded)
-            started = f"was started from {of}" if of else "was not started from weights"
-            raise RunError(
-                f"{run.path}: {started}; leave --from out to continue it, or choose "
-                "another folder with --run-dir"
-            )
-    if begun:
-        return None
-    return weights.read_again(recorded) if recorded else weights.read(sources, say)
-
-
-def newest(run: RunDir) -> int:
-    """The step of the newest checkpoint; 0 where there is none."""
-    return max((step for step, _ in run.checkpoint_files()), default=0)
-
-
-def recorded_plan(run: RunDir, minutes: float | None) -> Plan:
-    """What this run planned when it was asked for so many minutes; empty where it did not."""
-    if minutes is None:
-        return {}
-    plans = [run.manifest.get("plan")]
-    if "sessions" not in run.manifest:  # lost; its checkpoints hold it as well
-        plans += [checkpoint_plan(path) for _, path in reversed(run.checkpoint_files())]
-    for plan in plans:
-        if isinstance(plan, dict) and plan.get("minutes") == minutes:
-            if type(plan.get("steps")) is int and plan["steps"] > 0:
-                return plan
-    return {}
-
-
-def checkpoint_plan(path: Path) -> Any:
-    """The plan that a checkpoint holds, whatever that is; None where it holds none."""
-    from ms_gan.runs import checkpoint
-
-    with suppress(checkpoint.CheckpointError):
-        return (checkpoint.load(path)[1] or {}).get("plan")
-    return None
-
-
-def with_steps(config: Config, steps: int) -> Config:
-    """The recipe of a run that was asked for minutes, once its steps are known."""
-    train = dataclasses.replace(config.train, steps=steps, epochs=None, minutes=None)
-    return dataclasses.replace(config, train=train, every=config.every.settled(steps))
-
-
-def total_steps(config: Config, steps_per_epoch: int) -> int | None:
-    """Generator updates of the whole run; None: they are planned when training begins."""
-    if config.train.steps is not None or config.train.minutes is not None:
-        return config.train.steps
-    return max(1, config.train.epochs * steps_per_epoch // config.train.d_steps)
-
-
-def say_length(run: RunDir, config: Config, plan: Plan, steps: int | None, say: Say) -> None:
-    """Say how a run that goes on has its length, where that is no matter of course."""
-    if plan:
-        say(f"plan: {steps:,} steps in {plan['minutes']:g} min, as was measured when it began")
-    if steps is None or not newest(run) or settled(config, 1) == settled(config, 10**6):
-        return
-    with suppress(ConfigError):
-        before = reader.load(run.config_file).train.steps
-        if before not in (None, steps):
-            say(
-                "the ramps of this recipe are shares of the run: they follow its length, which was "
-                f"{before:,} steps and is now {steps:,}"
-            )
-
-
-def load_data(config: Config, run: RunDir, say: Say, download: Any) -> Dataset:
-    """The recipe's data set; for a run that fell back to another one, that one again.
-
-    Where the recipe does not say in which folder it is, that in which the run found it comes first,
-    also when MS_GAN_DATA names another one today.
-    """
-    from ms_gan import data
-
-    begun = run.manifest.get("data", {})
-    recorded = begun.get("name")
-    name, fallback, options = config.data.name, config.data.fallback, config.data.options
-    given = {"match": config.data.match, "say": say, "progress": download}
-    if recorded == name:
-        fallback = None  # it goes on with what it was started on
-        there, folders = found_again(config.data, begun.get("source"))
-        if folders:
-            with suppress(UserError):
-                dataset = data.load(name, pair=there.pair, **given, **there.options)
-                if dataset.md5 == begun.get("md5"):
-                    where = " and ".join(map(str, folders))
-                    say(f"data: in {where}, where this run was started on them")
-                    return dataset
-    other = data.stand_in(name, fallback)
-    if other is not None and recorded == other:
-        say(f"data: this run was started on {other} and goes on with it")
-        known = data.DATA.accepted(other)
-        name, options = other, {k: v for k, v in options.items() if k in known}
-    return data.load(name, fallback=fallback, pair=config.data.pair, **given, **options)
-
-
-def found_again(recipe: Data, source: Any) -> tuple[Data, list[Path]]:
-    """The section `data` of a recipe with the folders in which a run found its data, where the
-    recipe names none; and those folders."""
-    folders = []
-    for index, part in enumerate((recipe, recipe.pair)):
-        folder = folder_of(source, index)
-        if part is None or folder is None or part.options.get("root", "") is not None:
-            continue
-        folders.append(folder)
-        part = dataclasses.replace(part, options={**part.options, "root": str(folder)})
-        recipe = dataclasses.replace(recipe, pair=part) if index else part
-    return recipe, folders
-
-
-def folder_of(source: Any, index: int = 0) -> Path | None:
-    """The folder that the `source` of a data set names, which holds all splits, if it is there.
-
-    Args:
-        index: 1: that of the second set, where two are joined.
-    """
-    from ms_gan.data.pairs import JOINT
-
-    sources = str(source).split(JOINT)
-    text = sources[index].partition(" in ")[2] if index < len(sources) else ""
-    folder = Path(text)
-    if not text or not folder.is_dir():
-        return None
-    return folder.parent if folder.name in ("raw", "train", "test") else folder
-
-
-def check_data(run: RunDir, dataset: Dataset, say: Say) -> None:
-    """Raise RunError where the run was started on other images."""
-    recorded = run.manifest.get("data", {})
-    md5 = recorded.get("md5")
-    if md5 is None and run.checkpoint_files():
-        say(
-            f"{run.manifest_file}: does not say which data this run was started on; it goes on "
-            f"with {dataset.name}"
-        )
-    if md5 is not None and md5 != dataset.md5:
-        raise RunError(
-            f"{run.path}: was started on other data ({recorded.get('name')}, "
-            f"{recorded.get('images')} images, {recorded.get('source')}; their md5 differ from "
-            "today's); choose another folder with --run-dir"
-        )
 
 
 @dataclasses.dataclass
@@ -652,8 +364,8 @@ class Session:
             "pictures, evaluation and saving"
             + (f"; it will be late by {duration(math.ceil(late))}" if late > 0 else "")
         )
-        say_length(self.run, config, {}, steps, self.say)
-        self.config, self.steps = with_steps(config, steps), steps
+        recorded.say_length(self.run, config, {}, steps, self.say)
+        self.config, self.steps = asked.with_steps(config, steps), steps
         if state.step > steps:
             self.say(self.how_far())
         meta = {**state.sampler.meta, "config": reader.to_dict(self.config), "plan": self.plan}
@@ -662,7 +374,7 @@ class Session:
     def sizes(self) -> dict[str, int]:
         """Bytes of a checkpoint (`size`), and of all that will be saved at once (`room`)."""
         state, every = self.state, self.config.every
-        left = None if self.steps is None else self.steps - newest(self.run)
+        left = None if self.steps is None else self.steps - recorded.newest(self.run)
         if left is not None and left <= 0:
             return {}
         size = sum(parameter.nbytes for parameter in state.parameters)
@@ -702,7 +414,7 @@ class Session:
         """Why a checkpoint is not the one that this run saved at `step`, if it is not."""
         if meta["step"] != step:
             return f"was saved at step {meta['step']}, but is called after step {step}"
-        if found := foreign(self.config, meta.get("config"), resolved):
+        if found := foreign(self.config, meta.get("config"), asked.resolved):
             return f"is of another run ({'; '.join(found)})"
         return None
 
@@ -718,7 +430,7 @@ class Session:
         from ms_gan import build
         from ms_gan.training import trainer
 
-        run, records = self.run, recorded_changes(self.run)
+        run, records = self.run, recorded.changes(self.run)
         again = sum("diverged" in record for record in records)
         begun = trainer.last_finite(run) is not None
         if self.config.train.on_divergence != "rollback" or again >= ROLLBACKS:
@@ -727,7 +439,7 @@ class Session:
             return False
         if not begun and "from" in self.state.meta:  # its weights are not here any more
             return False
-        self.config, change = halved(self.config)
+        self.config, change = recorded.halved(self.config)
         meta, shape = self.state.sampler.meta, self.dataset.image_shape
         self.state = build.build_training(self.config, shape, self.dataset.num_classes, meta)
         if begun:
@@ -759,14 +471,15 @@ class Session:
     def changes(self) -> list[dict[str, Any]]:
         """What --change changed in this run so far, for the manifest."""
         step = self.state.step
-        recorded = recorded_changes(self.run)
-        records = [{**record, "step": min(record["step"], step)} for record in recorded]
+        records = [
+            {**record, "step": min(record["step"], step)} for record in recorded.changes(self.run)
+        ]
         return records + ([{"step": step, "changed": self.change}] if self.change else [])
 
     def log_changes(self) -> None:
         """Bring the log up to what the manifest says of changes."""
         logged = [row for row in self.run.read_log() if "changed" in row]
-        for record in recorded_changes(self.run)[len(logged) :]:
+        for record in recorded.changes(self.run)[len(logged) :]:
             why = {"warning": record["diverged"]} if "diverged" in record else {}
             self.run.log(record["step"], changed=record["changed"], **why)
         self.change = {}
@@ -774,7 +487,7 @@ class Session:
     def remedy(self) -> str:
         """How to go on after a divergence."""
         files = self.run.checkpoint_files()
-        changed_at = [record["step"] for record in recorded_changes(self.run)]
+        changed_at = [record["step"] for record in recorded.changes(self.run)]
         if files and changed_at and changed_at[-1] == files[-1][0]:  # tried already, from there
             return (
                 f"smaller learning rates did not help: its values may be too large already; remove "
@@ -822,7 +535,7 @@ class Session:
         known = data.DATA.accepted(name)  # it may stand in for another one
         own = {k: v for k, v in recipe.options.items() if k in known}
         recipe = dataclasses.replace(recipe, name=name, options=own)
-        there, folders = found_again(recipe, self.dataset.source)
+        there, folders = images.found_again(recipe, self.dataset.source)
         given = {"match": recipe.match}
         if folders:
             with suppress(UserError):
