@@ -20,7 +20,7 @@ from ms_gan.convolution.operators import Geometry, room
 from ms_gan.export import graph
 from ms_gan.export.packages import ExportError
 from ms_gan.export.subject import Port
-from ms_gan.models.layers import LeakyReLU
+from ms_gan.models.layers import BatchNorm2d, LeakyReLU
 from ms_gan.models.spectral_norm import SpectralNorm
 from ms_gan.recipe import reader
 from ms_gan.system import runtime
@@ -255,6 +255,68 @@ def test_leaky_relu_where_it_bends(onednn):
     expected = np.where(x > 0, x, np.float32(0.2) * x)
     np.testing.assert_array_equal(net(Tensor(x)).asnumpy(), expected)
     np.testing.assert_array_equal(slopes, np.where(x > 0, 1, np.float32(0.2)))
+
+
+class First(nn.Cell):
+    """x, d -> the gradients of the product of y and d for x, gamma and beta."""
+
+    def __init__(self, net):
+        super().__init__()
+        self.net, self.weights = net, ParameterTuple(net.trainable_params())
+        self.gradients = ops.GradOperation(get_all=True, get_by_list=True, sens_param=True)
+
+    def construct(self, x, d):
+        return self.gradients(self.net, self.weights)(x, d)
+
+
+class Second(nn.Cell):
+    """x, d -> the gradients of half the squared gradient for x."""
+
+    def __init__(self, net):
+        super().__init__()
+        self.penalty, self.weights = PenaltyOf(net), ParameterTuple(net.trainable_params())
+        self.gradients = ops.GradOperation(get_all=True, get_by_list=True)
+
+    def construct(self, x, d):
+        return self.gradients(self.penalty, self.weights)(x, d)
+
+
+class PenaltyOf(nn.Cell):
+    def __init__(self, net):
+        super().__init__()
+        self.net = net
+        self.gradient = ops.GradOperation(sens_param=True)
+
+    def construct(self, x, d):
+        dx = self.gradient(self.net)(x, d)
+        return 0.5 * (dx * dx).sum()
+
+
+@pytest.mark.parametrize("slope", [0.0, 0.2])
+@pytest.mark.parametrize("shape", [(4, 5, 7, 9), (16, 6, 32, 32)], ids=["one thread", "several"])
+def test_batch_norm(shape, slope, onednn, rng):
+    """What MindSpore's layers make, second derivatives and moving statistics included."""
+    ours = BatchNorm2d(shape[1], slope, momentum=0.9)
+    choice.use(None)
+    theirs = BatchNorm2d(shape[1], slope, momentum=0.9)
+    assert layers.by_onednn(ours) and not layers.by_onednn(theirs)
+    x, d = (Tensor(rng.standard_normal(shape).astype(np.float32) * 2 + 1) for _ in range(2))
+    weights = rng.standard_normal((2, shape[1])).astype(np.float32)
+    found = []
+    for net in (ours, theirs):
+        net.set_train()
+        for parameter, values in zip((net.gamma, net.beta), weights, strict=True):
+            parameter.set_data(Tensor(values))
+        y, (dx, dweights), (slopes, of_weights) = net(x), First(net)(x, d), Second(net)(x, d)
+        used = net.set_train(False)(x)
+        statistics = (net.moving_mean, net.moving_variance)
+        found.append([y, dx[0], *dweights, *slopes, *of_weights, *statistics, used])
+    names = "y dx dgamma dbeta x d gamma beta mean variance used".split()
+    for name, mine, other in zip(names, *found, strict=True):
+        mine, other = mine.asnumpy(), other.asnumpy()
+        error = np.abs(mine - other).max() / (np.abs(other).max() or 1)
+        assert error < 1e-4, name
+    assert np.abs(found[0][0].asnumpy()).max() > 1
 
 
 def test_geometry():

@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -283,8 +284,137 @@ int sloped(const void *given, const void *sign, const void *slope, void *result,
   });
   return 0;
 }
+
+// --- batch normalisation with the activation behind it ------------------------------------------
+
+// x [N, C, ...]: a channel is N planes. It is worked on as a whole by one thread, so that what the
+// second pass reads is in the cache still.
+struct Planes {
+  int64_t images, channels, size;
+  Planes(int rank, const int64_t *shape)
+      : images(shape[0]),
+        channels(shape[1]),
+        size(std::accumulate(shape + 2, shape + rank, int64_t{1}, std::multiplies<>())) {}
+  int64_t numbers() const { return images * size; }  // of a channel
+  template <typename Body>
+  void each(int64_t channel, Body body) const {  // of the places where its planes begin
+    for (int64_t n = 0; n < images; ++n) body((n * channels + channel) * size);
+  }
+  template <typename Body>
+  void each_channel(Body body) const {
+    const int parts = numbers() * channels < FEW ? 1 : std::min<int64_t>(cores(), channels);
+    threads().parallel_for(parts, [=](int part, int all) {
+      for (int64_t c = channels * part / all; c < channels * (part + 1) / all; ++c) body(c);
+    });
+  }
+};
+
+// A sum in lanes, which the compiler makes wide instructions of.
+class Lanes {
+ public:
+  template <typename Term>
+  void add(int64_t count, Term term) {
+    int64_t i = 0;
+    for (; i + WIDTH <= count; i += WIDTH)
+      for (int k = 0; k < WIDTH; ++k) lanes[k] += term(i + k);
+    for (int k = 0; k < count - i; ++k) lanes[k] += term(i + k);
+  }
+  double total() const { return std::accumulate(lanes, lanes + WIDTH, 0.0); }
+
+ private:
+  static constexpr int WIDTH = 32;
+  float lanes[WIDTH] = {};
+};
+
+// What MindSpore hands over: epsilon, and the slope of the activation below 0 (1: there is none).
+struct Norm {
+  float epsilon, slope;
+};
+
+int normalised(void **params, int rank, const int64_t *shape) {
+  const auto *x = static_cast<const float *>(params[0]);
+  const auto *gamma = static_cast<const float *>(params[1]);
+  const auto *beta = static_cast<const float *>(params[2]);
+  const Norm norm = *static_cast<const Norm *>(params[3]);
+  auto *y = static_cast<float *>(params[4]);
+  auto *means = static_cast<float *>(params[5]), *variances = static_cast<float *>(params[6]);
+  const Planes planes(rank, shape);
+  planes.each_channel([=](int64_t c) {
+    const int64_t size = planes.size;
+    Lanes sum, squares;
+    planes.each(c, [&](int64_t at) { sum.add(size, [=](int64_t i) { return x[at + i]; }); });
+    const float mean = sum.total() / planes.numbers();
+    planes.each(c, [&](int64_t at) {
+      squares.add(size, [=](int64_t i) { return (x[at + i] - mean) * (x[at + i] - mean); });
+    });
+    const float variance = squares.total() / planes.numbers();
+    const float inverse = 1 / std::sqrt(variance + norm.epsilon);
+    const float scale = gamma[c] * inverse, shift = beta[c], slope = norm.slope;
+    planes.each(c, [&](int64_t at) {
+      const float *__restrict from = x + at;
+      float *__restrict to = y + at;
+      for (int64_t i = 0; i < size; ++i) {
+        const float value = (from[i] - mean) * scale + shift;
+        to[i] = value * (value > 0 ? 1.0f : slope);
+      }
+    });
+    means[c] = mean;
+    variances[c] = variance;
+  });
+  return 0;
+}
+
+// With s = sign of what the activation is given: d = dy * (s > 0 ? 1 : slope), h = (x - mean) / std,
+// dbeta = sum d, dgamma = sum d h, dx = gamma / std * (d - (dbeta + h dgamma) / numbers).
+int normalised_gradient(void **params, int rank, const int64_t *shape) {
+  const auto *dy = static_cast<const float *>(params[0]), *x = static_cast<const float *>(params[1]);
+  const auto *gamma = static_cast<const float *>(params[2]);
+  const auto *beta = static_cast<const float *>(params[3]);
+  const auto *means = static_cast<const float *>(params[4]);
+  const auto *variances = static_cast<const float *>(params[5]);
+  const Norm norm = *static_cast<const Norm *>(params[6]);
+  auto *dx = static_cast<float *>(params[7]);
+  auto *dgamma = static_cast<float *>(params[8]), *dbeta = static_cast<float *>(params[9]);
+  const Planes planes(rank, shape);
+  planes.each_channel([=](int64_t c) {
+    const int64_t size = planes.size;
+    const float mean = means[c], inverse = 1 / std::sqrt(variances[c] + norm.epsilon);
+    const float scale = gamma[c] * inverse, shift = beta[c], slope = norm.slope;
+    const auto behind = [=](float d, float centred) {  // the same sum as forward, so the same sign
+      return centred * scale + shift > 0 ? d : d * slope;
+    };
+    Lanes sum, product;
+    planes.each(c, [&](int64_t at) {
+      sum.add(size, [=](int64_t i) { return behind(dy[at + i], x[at + i] - mean); });
+      product.add(size, [=](int64_t i) {
+        return behind(dy[at + i], x[at + i] - mean) * (x[at + i] - mean);
+      });
+    });
+    dbeta[c] = sum.total();
+    dgamma[c] = product.total() * inverse;
+    const float lower = sum.total() / planes.numbers();
+    const float tilt = product.total() * inverse * inverse / planes.numbers();
+    planes.each(c, [&](int64_t at) {
+      const float *__restrict given = dy + at, *__restrict from = x + at;
+      float *__restrict to = dx + at;
+      for (int64_t i = 0; i < size; ++i) {
+        const float centred = from[i] - mean;
+        to[i] = scale * (behind(given[i], centred) - lower - centred * tilt);
+      }
+    });
+  });
+  return 0;
+}
 }  // namespace
 
+extern "C" int ms_gan_batch_norm(int, void **params, int *ranks, int64_t **shapes, const char **,
+                                 void *, void *) {
+  return normalised(params, ranks[0], shapes[0]);
+}
+extern "C" int ms_gan_batch_norm_gradient(int, void **params, int *ranks, int64_t **shapes,
+                                          const char **, void *, void *) {
+  return normalised_gradient(params, ranks[0], shapes[0]);
+}
 extern "C" int ms_gan_leaky_relu(int, void **params, int *ranks, int64_t **shapes, const char **,
                                  void *, void *) {
   return sloped(params[0], params[0], params[1], params[2], ranks[0], shapes[0]);

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+import mindspore as ms
 from mindspore import Tensor, ops
 from mindspore.ops.primitive import constexpr
 
@@ -82,15 +83,16 @@ class Operators:
     numbers: Tensor
 
 
-def operator(library: Path, name: str, shape, own: str) -> ops.Custom:
+def operator(library: Path, name: str, shape, own: str, types=None) -> ops.Custom:
     """A function of a compiled convolution.cpp.
 
     Args:
         shape: makes the shape of the result from those of the inputs.
         own: what sets it apart. MindSpore takes operators of equal attributes for one, and the
             gradient of the one for that of the other, whatever closure it is.
+        types: makes the types of the results; None: one, of the first input's.
     """
-    made = ops.Custom(f"{library}:{name}", shape, as_first, "aot")
+    made = ops.Custom(f"{library}:{name}", shape, types or as_first, "aot")
     made.add_prim_attr("own", own)
     return made
 
@@ -160,6 +162,60 @@ def leaky_relu(library: Path, slope: float) -> tuple[ops.Custom, Tensor]:
     forward.bprop = gradient_of_forward
     gradient.bprop = gradient_of_gradient
     return forward, Tensor(np.array([slope], np.float32))
+
+
+@functools.cache
+def batch_norm(library: Path, epsilon: float, slope: float) -> tuple[ops.Custom, Tensor]:
+    """Batch normalisation, and the activation behind it, of a compiled convolution.cpp; and its
+    numbers as it wants them.
+
+    Called with x [N, C, H, W], gamma [C], beta [C] and the numbers; gives y, and the mean and the
+    biased variance of every channel, through which no gradient goes.
+
+    Args:
+        slope: of the activation below 0: 0 is ReLU, 1 none.
+    """
+    own = f"{epsilon} {slope}"
+    forward = operator(library, "ms_gan_batch_norm", _of_forward, own, _of_forward)
+    gradient = operator(library, "ms_gan_batch_norm_gradient", _of_gradient, own, _of_gradient)
+    zeros = ops.zeros_like
+
+    def gradient_of_forward(x, gamma, beta, numbers, out, d):
+        _, mean, variance = out
+        dx, dgamma, dbeta = gradient(d[0], x, gamma, beta, mean, variance, numbers)
+        return dx, dgamma, dbeta, zeros(numbers)
+
+    def gradient_by_parts(dy, x, gamma, beta):
+        """The same of MindSpore's operations, which have gradients of their own."""
+        n = x.shape[0] * x.shape[2] * x.shape[3]
+        each = (1, -1, 1, 1)
+        centred = x - x.mean(axis=(0, 2, 3), keep_dims=True)
+        inverse = ops.rsqrt((centred * centred).mean(axis=(0, 2, 3), keep_dims=True) + epsilon)
+        h = centred * inverse
+        above = ops.stop_gradient(
+            (h * gamma.reshape(each) + beta.reshape(each) > 0).astype(x.dtype)
+        )
+        d = dy * (above + slope * (1 - above))
+        dbeta = d.sum(axis=(0, 2, 3), keepdims=True)
+        dgamma = (d * h).sum(axis=(0, 2, 3), keepdims=True)
+        dx = gamma.reshape(each) * inverse * (d - (dbeta + h * dgamma) / n)
+        return dx, dgamma.reshape((-1,)), dbeta.reshape((-1,))
+
+    def gradient_of_gradient(dy, x, gamma, beta, mean, variance, numbers, out, d):
+        _, pull_back = ms.vjp(gradient_by_parts, dy, x, gamma, beta)
+        return *pull_back(d), zeros(mean), zeros(variance), zeros(numbers)
+
+    forward.bprop = gradient_of_forward
+    gradient.bprop = gradient_of_gradient
+    return forward, Tensor(np.array([epsilon, slope], np.float32))
+
+
+def _of_forward(x, gamma, beta, numbers):
+    return x, gamma, gamma
+
+
+def _of_gradient(dy, x, gamma, beta, mean, variance, numbers):
+    return x, gamma, beta
 
 
 @constexpr

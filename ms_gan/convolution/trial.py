@@ -1,7 +1,8 @@
 """Whether a compiled convolution.cpp computes what it should.
 
 Two convolutions of unlike geometry in one graph, their gradients, and the gradients of a penalty on
-these; LeakyReLU, its gradient and the gradient of that: against NumPy in float64.
+these; LeakyReLU, its gradient and the gradient of that; batch normalisation and its gradients:
+against NumPy in float64.
 """
 
 from __future__ import annotations
@@ -14,13 +15,15 @@ import mindspore as ms
 from mindspore import Tensor, nn, ops
 
 from ms_gan.convolution.layers import Convolution
-from ms_gan.convolution.operators import Geometry, leaky_relu
+from ms_gan.convolution.operators import Geometry, batch_norm, leaky_relu
 
 TOLERANCES = {"strict": 1e-5, "bf16": 5e-2}  # by `runtime.onednn_fpmath`
 FIRST = {"kernel": 4, "stride": 2, "groups": 1}  # of 9 x 9 images, whose last row is not used
 SECOND = {"kernel": 3, "stride": 1, "groups": 4}
 PADDING = 1
-SLOPE = 0.2
+SLOPE, EPSILON = 0.2, 1e-5
+AXES = (0, 2, 3)  # of a channel
+NORM = ("y", "dx", "dgamma", "dbeta")
 
 
 class Both(nn.Cell):
@@ -109,6 +112,17 @@ class SlopesOfActivation(nn.Cell):
         return pull_back((ops.zeros_like(x), e))
 
 
+class Norm(nn.Cell):
+    """Batch normalisation of x, and LeakyReLU."""
+
+    def __init__(self, library: Path):
+        super().__init__()
+        self.normalise, self.numbers = batch_norm(library, EPSILON, SLOPE)
+
+    def construct(self, x, gamma, beta):
+        return self.normalise(x, gamma, beta, self.numbers)[0]
+
+
 def fault(library: Path, tolerance: float) -> str | None:
     """What is wrong with a library; None: nothing differs by more than `tolerance` of its size.
 
@@ -131,6 +145,9 @@ def fault(library: Path, tolerance: float) -> str | None:
     z, dz = made(GradientOfActivation(activation), here, d)
     dy, dd = made(SlopesOfActivation(activation), here, d, at_y)
     slope = np.where(here > 0, 1.0, SLOPE)
+    gamma, beta = rng.standard_normal((2, 8)).astype(np.float32)
+    norm = Gradients(Norm(library))
+    norms = zip(made(norm, here, gamma, beta, d), normalised(here, gamma, beta, d), strict=True)
     checks = {
         "the images": (y, images(x, v, w)),
         "the gradient of the images": along((dx, at_x), (images(at_x, v, w), d)),
@@ -145,12 +162,26 @@ def fault(library: Path, tolerance: float) -> str | None:
         "LeakyReLU's images": (z, here * slope),
         "the gradient of LeakyReLU": (dz, d * slope),
         "a penalty's gradient of LeakyReLU": (dy + dd, at_y * slope),
+        **{f"batch normalisation ({what})": pair for what, pair in zip(NORM, norms, strict=True)},
     }  # fmt: skip
     for what, (found, expected) in checks.items():
         error = np.abs(found - expected).max() / np.abs(expected).max()
         if not error <= tolerance:  # NaN is not
             return f"{what} differ by {error:.1g} of their size"
     return None
+
+
+def normalised(x, gamma, beta, d) -> tuple[np.ndarray, ...]:
+    """What :class:`Norm` makes, and the gradients of its product with d for x, gamma and beta."""
+    x, d, scale = x.astype(float), d.astype(float), gamma.reshape(-1, 1, 1)
+    deviation = np.sqrt(x.var(axis=AXES, keepdims=True) + EPSILON)
+    h = (x - x.mean(axis=AXES, keepdims=True)) / deviation
+    y = h * scale + beta.reshape(-1, 1, 1)
+    slope = np.where(y > 0, 1.0, SLOPE)
+    d = d * slope
+    mean, tilt = (one.mean(axis=AXES, keepdims=True) for one in (d, d * h))
+    dx = scale / deviation * (d - mean - h * tilt)
+    return y * slope, dx, (d * h).sum(axis=AXES), d.sum(axis=AXES)
 
 
 def along(*pairs: tuple[np.ndarray, np.ndarray]) -> list[float]:

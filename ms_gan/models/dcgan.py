@@ -123,8 +123,9 @@ class Discriminator(nn.Cell):
             # -> [N, 256, 8, 8] -> [N, 512, 4, 4]
             layers.append(spectral(dcgan_conv(previous, width, has_bias=has_bias), d_norm))
             if i > 0 and d_norm == "batch":
-                layers.append(dcgan_batch_norm(width))
-            layers.append(LeakyReLU(0.2))
+                layers += dcgan_batch_norm(width, 0.2)
+            else:
+                layers.append(LeakyReLU(0.2))
             previous, width = width, 2 * width
         last = dcgan_conv(previous, 1, kernel=innermost, stride=1, padding=0)  # -> [N, 1, 1, 1]
         layers.append(spectral(last, d_norm))

@@ -128,8 +128,9 @@ class Discriminator(Projecting):
             spectral(dcgan_conv(d_width, 2 * d_width, has_bias=has_bias), d_norm),
         ]
         if d_norm == "batch":
-            layers.append(dcgan_batch_norm(2 * d_width))
-        layers.append(LeakyReLU(0.2))  # -> [N, 64, 7, 7]
+            layers += dcgan_batch_norm(2 * d_width, 0.2)
+        else:
+            layers.append(LeakyReLU(0.2))  # -> [N, 64, 7, 7]
         stddev = minibatch_std(stddev_group)
         self.model = nn.SequentialCell([*layers, *stddev])
         features = (2 * d_width + len(stddev)) * (height // 4) * (width // 4)

@@ -9,7 +9,7 @@ from mindspore.common.initializer import HeNormal, Normal
 
 from ms_gan.convolution import choice
 from ms_gan.convolution.layers import Conv2d, Conv2dTranspose
-from ms_gan.convolution.operators import leaky_relu
+from ms_gan.convolution.operators import batch_norm, leaky_relu
 from ms_gan.system import runtime
 
 # Layers whose MindSpore kernel is slow on CPU, from kernels that are fast there; figures in
@@ -65,15 +65,42 @@ class BatchNorm1d(nn.BatchNorm1d):
         scale = self.gamma * ops.rsqrt(variance + self.eps)
         scales = ops.matmul(ops.ones((n, 1), x.dtype), scale.reshape((1, -1)))  # one row each
         y = self.shift(centred * scales, self.beta)
-        return ops.depend(y, self.follow(mean, variance * (n / (n - 1))))
+        return ops.depend(y, followed(self, mean, variance * (n / (n - 1))))
 
-    def follow(self, mean, variance):
-        """Move the statistics that are used in inference; `momentum` is the share of the new."""
-        mean = self.moving_mean + self.momentum * (ops.stop_gradient(mean) - self.moving_mean)
-        variance = self.moving_variance + self.momentum * (
-            ops.stop_gradient(variance) - self.moving_variance
-        )
-        return ops.assign(self.moving_mean, mean), ops.assign(self.moving_variance, variance)
+
+class BatchNorm2d(nn.BatchNorm2d):
+    """Batch normalisation of float32 [N, C, H, W] and the activation behind it.
+
+    Equal to nn.BatchNorm2d and LeakyReLU(slope) but for rounding, parameters and moving statistics
+    included; beside oneDNN's operators both are one pass over the memory.
+
+    Args:
+        slope: of the activation below 0; 0: ReLU.
+    """
+
+    def __init__(self, width: int, slope: float, **options):
+        super().__init__(width, **options)
+        self.activate = LeakyReLU(slope) if slope else nn.ReLU()
+        library = choice.for_device()
+        self.by_onednn = runtime.fast_layers() and library is not None
+        if self.by_onednn:
+            self.normalise, self.numbers = batch_norm(library, self.eps, slope)
+
+    def construct(self, x):
+        if not (self.by_onednn and self.training):
+            return self.activate(super().construct(x))
+        y, mean, variance = self.normalise(x, self.gamma, self.beta, self.numbers)
+        n = x.shape[0] * x.shape[2] * x.shape[3]
+        return ops.depend(y, followed(self, mean, variance * (n / (n - 1))))
+
+
+def followed(norm: nn.Cell, mean, variance):
+    """Move the statistics that are used in inference; `momentum` is the share of the new."""
+    mean = norm.moving_mean + norm.momentum * (ops.stop_gradient(mean) - norm.moving_mean)
+    variance = norm.moving_variance + norm.momentum * (
+        ops.stop_gradient(variance) - norm.moving_variance
+    )
+    return ops.assign(norm.moving_mean, mean), ops.assign(norm.moving_variance, variance)
 
 
 def activation(option: str, name: str) -> nn.Cell:
@@ -103,11 +130,15 @@ def batch_norm_1d(features: int) -> nn.Cell:
 # gammas N(1, 0.02) are of its code.
 
 
-def dcgan_batch_norm(width: int) -> nn.Cell:
-    """BatchNorm over [N, width, H, W]; moving statistics keep 0.9 of the past."""
-    return nn.BatchNorm2d(
-        width, eps=1e-5, momentum=0.9, gamma_init=Normal(0.02, 1.0), beta_init="zeros"
+def dcgan_batch_norm(width: int, slope: float) -> list[nn.Cell]:
+    """BatchNorm over [N, width, H, W] and LeakyReLU(slope); moving statistics keep 0.9 of the past.
+
+    The second layer does nothing: layers are numbered as if it were the activation.
+    """
+    norm = BatchNorm2d(
+        width, slope, eps=1e-5, momentum=0.9, gamma_init=Normal(0.02, 1.0), beta_init="zeros"
     )
+    return [norm, nn.Identity()]
 
 
 def dcgan_conv(
@@ -158,7 +189,7 @@ def dcgan_conv_transpose(
 
 def dcgan_norm_and_relu(width: int, norm: str) -> list[nn.Cell]:
     """What follows a layer of the generator; `norm`: 'batch' or 'none'."""
-    return [dcgan_batch_norm(width), nn.ReLU()] if norm == "batch" else [nn.ReLU()]
+    return dcgan_batch_norm(width, 0.0) if norm == "batch" else [nn.ReLU()]
 
 
 class Projecting(nn.Cell):
