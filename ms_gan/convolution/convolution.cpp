@@ -1,9 +1,9 @@
-// Convolution and its two gradients, LeakyReLU and its gradient: operators for MindSpore's
+// Convolution, LeakyReLU, batch normalisation, and their gradients: operators for MindSpore's
 // ops.Custom(..., "aot") on CPU.
 //
-// The convolutions call the oneDNN that MindSpore brings, on MindSpore's own threads. MindSpore's kernels hand
-// oneDNN plain tensors (NCHW, OIHW), for which it has no fast kernel with AVX-512; here oneDNN
-// chooses the layouts, and tensors are reordered on their way in and out.
+// The convolutions call the oneDNN that MindSpore brings, on MindSpore's own threads. MindSpore's
+// kernels hand oneDNN plain tensors (NCHW, OIHW), for which it has no fast kernel with AVX-512; here
+// oneDNN chooses the layouts, and tensors are reordered on their way in and out.
 
 #include <sched.h>
 
@@ -261,6 +261,7 @@ int run(Tensor first, Tensor second, Tensor result, int count, void **params, in
     return 1;
   }
 }
+
 // --- LeakyReLU ----------------------------------------------------------------------------------
 
 // On its own, so that the compiler sees a loop without aliases and takes wide instructions.
