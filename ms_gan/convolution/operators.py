@@ -2,7 +2,7 @@
 
 A convolution y = x * w is linear in the images x and in the weights w, so the gradients of any of
 the three (y of x and w, x of y and w, w of x and y) are the two others: penalties, which
-differentiate a gradient, need nothing more.
+differentiate a gradient, need nothing more. Beside them LeakyReLU and batch normalisation.
 """
 
 from __future__ import annotations
