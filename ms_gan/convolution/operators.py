@@ -211,10 +211,12 @@ def batch_norm(library: Path, epsilon: float, slope: float) -> tuple[ops.Custom,
 
 
 def _of_forward(x, gamma, beta, numbers):
+    """The shapes or the types of y, mean and variance."""
     return x, gamma, gamma
 
 
 def _of_gradient(dy, x, gamma, beta, mean, variance, numbers):
+    """The shapes or the types of dx, dgamma and dbeta."""
     return x, gamma, beta
 
 
