@@ -381,7 +381,7 @@ def test_without_headers(monkeypatch, cache, tmp_path):
         ("kill -SEGV $$", "cannot compile it: it was ended by SIGSEGV"),
         ("exit 1", "cannot compile it: exit code 1"),
         ('for last; do if [ "$before" = -o ]; then echo x > "$last"; fi; before="$last"; done',
-         "it does not work here: "),
+         "it does not work here (strict): "),
     ],
 )  # fmt: skip
 def test_what_does_not_work_leaves_nothing(compiler, line, cache, headers, tmp_path, monkeypatch):

@@ -14,7 +14,7 @@ import yaml
 from ms_gan import cli, session
 from ms_gan.recipe import reader, schema
 from ms_gan.recipe.schema import ConfigError, Every, Ramp
-from ms_gan.runs.run_dir import RunDir
+from ms_gan.runs.run_dir import RunDir, RunError
 from ms_gan.training import plan
 from ms_gan.training.plan import CLOSING, Costs, seconds_of_a_step, steps_within, times
 from ms_gan.training.trainer import is_due
@@ -378,7 +378,7 @@ def test_a_run_that_began_with_steps_in_its_ramps_goes_on(minute, tmp_path):
     assert not any(ramp.share for ramp in ramps_of(reader.load(old.config_file)).values())
     words = [f"train.steps={steps}"]
     start = partial(session.start, recipe, old.path, say=lambda line: None)
-    message = refused(session.RunError, start, [*words, "optimizer.lr_g.share=0.75"])
+    message = refused(RunError, start, [*words, "optimizer.lr_g.share=0.75"])
     length = round(0.75 * steps)
     assert f"optimizer.lr_g.steps: {round(0.5 * steps)} -> {length})" in message
     run = start(words)
