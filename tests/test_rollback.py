@@ -9,7 +9,7 @@ import pytest
 import mindspore as ms
 
 from ms_gan import session
-from ms_gan.recipe import reader
+from ms_gan.recipe import changes, reader
 from ms_gan.runs.run_dir import RunDir
 from ms_gan.training import trainer
 from ms_gan.training.trainer import TrainingDiverged
@@ -136,9 +136,7 @@ def test_ramps_are_halved():
         5e-4, 5e-5, 10,
     )  # fmt: skip
     assert change["optimizer.lr_g"] == [1e-3, 5e-4]
-    again, lines = session.recorded.repeated(
-        config, [{"step": 3, "changed": change}], session.resolved
-    )
+    again, lines = changes.repeated(config, [{"step": 3, "changed": change}], session.resolved)
     assert again == new and len(lines) == 2
 
 

@@ -83,23 +83,23 @@ class Operators:
     numbers: Tensor
 
 
-def operator(library: Path, name: str, shape, own: str, types=None) -> ops.Custom:
+def as_first(first, *others):
+    """The shape or the type of the first input, for the result."""
+    return first
+
+
+def operator(library: Path, name: str, shape, own: str, types=as_first) -> ops.Custom:
     """A function of a compiled convolution.cpp.
 
     Args:
         shape: makes the shape of the result from those of the inputs.
         own: what sets it apart. MindSpore takes operators of equal attributes for one, and the
             gradient of the one for that of the other, whatever closure it is.
-        types: makes the types of the results; None: one, of the first input's.
+        types: makes the types of the results from those of the inputs.
     """
-    made = ops.Custom(f"{library}:{name}", shape, types or as_first, "aot")
+    made = ops.Custom(f"{library}:{name}", shape, types, "aot")
     made.add_prim_attr("own", own)
     return made
-
-
-def as_first(first, *others):
-    """The shape or the type of the first input, for the result."""
-    return first
 
 
 @functools.cache
