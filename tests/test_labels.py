@@ -12,8 +12,8 @@ from ms_gan import cli, data
 from ms_gan.cli.generate import label_of
 from ms_gan.data import DataError, class_names
 from ms_gan.data.classes import NoTraining, arrange
-from ms_gan.data.found import shown
 from ms_gan.errors import UsageError
+from ms_gan.system.output import shown
 from tests import tiny
 
 

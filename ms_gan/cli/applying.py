@@ -12,9 +12,10 @@ from ms_gan.cli import holes
 from ms_gan.cli.console import called, say, say_replaced, writing_to
 from ms_gan.cli.source import generator_file, loaded, titled
 from ms_gan.data import finding
-from ms_gan.data.found import listed, number, shown
+from ms_gan.data.found import listed, number
 from ms_gan.errors import UsageError, UserError
 from ms_gan.system import files
+from ms_gan.system.output import shown
 
 NAMED = 3  # pictures that an error names
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ms_gan.errors import UsageError
 from ms_gan.system import files, output
-from ms_gan.system.output import say
+from ms_gan.system.output import say, shown
 from ms_gan.system.program import called, command
 
 DEVICES = ("auto", "Ascend", "GPU", "CPU")
@@ -51,8 +51,6 @@ def writing_to(out: Path) -> Iterator[None]:
     except BrokenPipeError:  # of the terminal, not of the folder
         raise
     except OSError as error:
-        from ms_gan.data.found import shown  # not before: it brings NumPy
-
         raise UsageError(
             f"{shown(error.filename or out)}: cannot be written: {error.strerror or error}; "
             "choose another folder with --out"

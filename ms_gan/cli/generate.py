@@ -104,7 +104,8 @@ def label_of(text: str | None, sampler: Any, path: Path) -> int | None:
     require_classes("--label", sampler, path)
 
     from ms_gan.data import class_names
-    from ms_gan.data.found import listed, shown
+    from ms_gan.data.found import listed
+    from ms_gan.system.output import shown
 
     names = sampler.classes
     label = class_names.find(text, names)

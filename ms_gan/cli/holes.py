@@ -12,8 +12,9 @@ from PIL import ImageColor
 
 from ms_gan.data import finding
 from ms_gan.data.dataset import data_error
-from ms_gan.data.found import listed, shown
+from ms_gan.data.found import listed
 from ms_gan.errors import UsageError
+from ms_gan.system.output import shown
 
 if TYPE_CHECKING:
     from ms_gan.data.picture import Picture

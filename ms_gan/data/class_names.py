@@ -6,7 +6,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 
-from ms_gan.data.found import shown
+from ms_gan.system.output import shown
 
 
 def ordered(names: Iterable[str]) -> tuple[str, ...]:

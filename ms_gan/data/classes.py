@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 from ms_gan.data.class_names import folded, ordered
 from ms_gan.data.finding import Parts, named
-from ms_gan.data.found import NAMED, listed, shown
+from ms_gan.data.found import NAMED, listed
+from ms_gan.system.output import shown
 
 TRAIN, TEST, VALIDATION = (
     frozenset(names.split()) for names in ("train training", "test testing", "val valid validation")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from ms_gan.data.found import shown
+from ms_gan.system.output import shown
 
 Parts = tuple[str, ...]  # of a path below the root
 

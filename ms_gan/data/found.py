@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 FEW = 8  # classes that one line names
 NAMED = 3  # files that one line names
-
-
-def shown(name: str | os.PathLike) -> str:
-    """A name as it can be printed and written: what is not UTF-8, or no letter, is escaped."""
-    text = os.fsencode(name).decode("utf-8", "backslashreplace")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def number(count: int, what: str) -> str:

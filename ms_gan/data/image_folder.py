@@ -27,8 +27,9 @@ from ms_gan.data.dataset import (
 )
 from ms_gan.data.decoding import Look, decode
 from ms_gan.data.download import Say
-from ms_gan.data.found import NAMED, Found, by_reason, listed, number, shown
+from ms_gan.data.found import NAMED, Found, by_reason, listed, number
 from ms_gan.data.reading import Reading
+from ms_gan.system.output import shown
 
 SPOKEN = 10  # broken files that one line names
 Colour = int | str | tuple[int, int, int]

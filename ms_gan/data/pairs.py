@@ -10,8 +10,9 @@ from dataclasses import replace
 import numpy as np
 
 from ms_gan.data.dataset import Dataset, data_error
-from ms_gan.data.found import NAMED, Found, by_reason, listed, shown
+from ms_gan.data.found import NAMED, Found, by_reason, listed
 from ms_gan.system import streams
+from ms_gan.system.output import shown
 from ms_gan.system.streams import Choice
 
 JOINT = " paired with "  # between the two sources

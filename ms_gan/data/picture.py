@@ -13,7 +13,7 @@ from PIL import Image
 
 from ms_gan.data import decoding, finding
 from ms_gan.data.dataset import data_error, read_bytes
-from ms_gan.data.found import shown
+from ms_gan.system.output import shown
 
 LOSSY = ("JPEG", "MPO")  # their pixels are near what was stored, not equal to it
 CONVERTED = ("CMYK", "LAB", "YCbCr", "HSV")  # a colour profile of these is not of the RGB

@@ -16,11 +16,11 @@ from PIL import Image
 from ms_gan.data import finding, to_float
 from ms_gan.data.classes import arrange
 from ms_gan.data.dataset import data_error, existing_folder
-from ms_gan.data.found import shown
 from ms_gan.evaluation import pyramid, restoration
 from ms_gan.objectives.resize import enlarged
 from ms_gan.runs import visualise
 from ms_gan.runs.whole import grey
+from ms_gan.system.output import shown
 
 LISTED = 20  # pictures that get a line of their own
 

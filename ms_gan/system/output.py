@@ -11,6 +11,12 @@ from typing import TextIO
 Say = Callable[[str], None]  # receives a line for a person
 
 
+def shown(name: str | os.PathLike) -> str:
+    """A name as it can be printed and written: what is not UTF-8, or no letter, is escaped."""
+    text = os.fsencode(name).decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def say(line: str) -> None:
     """A line on the standard output: see :func:`write`."""
     write(f"{line}\n")
