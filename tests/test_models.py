@@ -76,7 +76,7 @@ VARIANTS = [(name, {}) for name in MODELS] + [
     ("gan", {"conditional": True}),
     ("dcgan", {"d_norm": "none", "g_norm": "none"}),
     ("dcgan", {"d_norm": "spectral"}),
-    ("dcgan28", {"d_norm": "none", "g_norm": "none"}),
+    ("dcgan28", {"d_norm": "none", "g_norm": "none", "blocks": 1}),
     ("dcgan28", {"d_norm": "spectral", "conditional": True}),
     ("r3gan", {"blocks": 2, "cardinality": 4, "expansion": 1, "conditional": True}),
     ("progan", {"conditional": True, "stddev_group": 0}),
@@ -371,6 +371,8 @@ COUNTS = [
     ("dcgan", 64, 3, {"g_width": 128, "d_width": 16}, 12_658_432, 175_296),
     # G 100*3136 + 2*64 + 16*64*32 + 2*32 + 16*32; D 16*32 + 16*32*64 + 2*64 + 3136+1
     ("dcgan28", 28, 1, {}, 347_072, 36_545),
+    # + 9*64*64 + 2*64 in both
+    ("dcgan28", 28, 1, {"blocks": 1}, 384_064, 73_537),
     # block of width w: 2ww + 2w + 9*2w*2w/8 + 2w + 2ww = 8.5ww + 4w: 8,832 (32), 35,072 (64)
     # G 64*49 + 64*64 + 35,072 + 64*32 + 8,832 + 16*32
     # D 16*32 + 8,832 + 32*64 + 35,072 + 64*49 + 64
@@ -526,6 +528,7 @@ def test_the_smallest_picture_whose_patches_are_judged(name):
         ("dcgan", {"g_width": 0}),
         ("dcgan28", {"d_norm": "layer"}),
         ("dcgan28", {"d_width": -4}),
+        ("dcgan28", {"blocks": -1}),
         ("r3gan", {"blocks": 0}),
         ("r3gan", {"cardinality": 7}),
         ("r3gan", {"expansion": 0}),
@@ -848,11 +851,18 @@ def dcgan_forward(g, d, z, y, options, training):
 def dcgan28_forward(g, d, z, y, options, training):
     h = z if y is None else np.concatenate([z, y @ g["embedding.weight"].T], 1)
     h = dense(h, g, "dense").reshape(N, -1, 7, 7)
-    h = conv_transpose(relu(batch_norm(h, g, "model.0", training)), g["model.2.weight"], 2, 1)
-    h = relu(batch_norm(h, g, "model.3", training))
-    x = np.tanh(conv_transpose(h, g["model.5.weight"], 2, 1))
+    h = relu(batch_norm(h, g, "model.0", training))
+    last = 2 + 3 * options.get("blocks", 0)
+    for i in range(2, last, 3):
+        h = relu(batch_norm(conv(h, g[f"model.{i}.weight"], 1, 1), g, f"model.{i + 1}", training))
+    h = conv_transpose(h, g[f"model.{last}.weight"], 2, 1)
+    h = relu(batch_norm(h, g, f"model.{last + 1}", training))
+    x = np.tanh(conv_transpose(h, g[f"model.{last + 3}.weight"], 2, 1))
     h = conv(leaky(conv(x, d["model.0.weight"], 2, 1)), d["model.2.weight"], 2, 1)
-    h = leaky(batch_norm(h, d, "model.3", training)).reshape(N, -1)
+    h = leaky(batch_norm(h, d, "model.3", training))
+    for i in range(5, 3 + last, 3):
+        h = leaky(batch_norm(conv(h, d[f"model.{i}.weight"], 1, 1), d, f"model.{i + 1}", training))
+    h = h.reshape(N, -1)
     scores = dense(h, d, "head")[:, 0]
     return x, scores if y is None else scores + (h * (y @ d["projection.weight"].T)).sum(1)
 
@@ -1150,6 +1160,7 @@ FORWARDS = [
     ),
     ("dcgan", {}, dcgan_forward),
     ("dcgan28", {"conditional": True}, dcgan28_forward),
+    ("dcgan28", {"blocks": 2}, dcgan28_forward),
     ("r3gan", {"conditional": True}, r3gan_forward),
     ("progan", THREE_LEVELS, progan_forward),
     ("progan", {**THREE_LEVELS, "conditional": True, "stddev_group": 0}, progan_forward),

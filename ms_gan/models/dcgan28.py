@@ -2,6 +2,7 @@
 
 Radford et al. 2015, arXiv:1511.06434, sections 3 and 4: its layers and initialisation. Departs: two
 stages in place of four, 32 channels in place of 64, dense layers at s/4 x s/4 (s = image size).
+There `blocks` adds 3x3 convolutions, which start as in He et al. 2015, arXiv:1502.01852.
 """
 
 from __future__ import annotations
@@ -15,11 +16,13 @@ from ms_gan.models.layers import (
     Projecting,
     check_size,
     classes_of,
+    conv,
     dcgan_batch_norm,
     dcgan_conv,
     dcgan_conv_transpose,
     dcgan_norm_and_relu,
     flatten,
+    not_negative,
     one_hot,
     one_of,
     positive,
@@ -37,6 +40,7 @@ class Generator(nn.Cell):
         num_classes: number of classes of the data set, 0 = unlabelled.
         latent_dim: width of the latent vectors.
         g_width: channels in front of the last layer; twice as many at s/4.
+        blocks: 3x3 convolutions at s/4, each with normalisation and ReLU.
         g_norm: 'batch' or 'none'.
         conditional: look at the labels: a learned row for each class is appended to z.
         embedding_dim: length of that row.
@@ -52,6 +56,7 @@ class Generator(nn.Cell):
         num_classes: int = 0,
         latent_dim: int = 100,
         g_width: int = 32,
+        blocks: int = 0,
         g_norm: str = "batch",
         conditional: bool = False,
         embedding_dim: int = 32,
@@ -63,6 +68,7 @@ class Generator(nn.Cell):
         positive("latent_dim", latent_dim)
         self.latent_dim = latent_dim
         positive("g_width", g_width)
+        not_negative("blocks", blocks)
         self.num_classes = classes_of(conditional, num_classes)
         features = latent_dim
         if conditional:  # [N, 100] and [N, 32] -> [N, 132]
@@ -77,6 +83,9 @@ class Generator(nn.Cell):
             features, 2 * g_width * (height // 4) * (width // 4), has_bias=has_bias
         )
         layers = dcgan_norm_and_relu(2 * g_width, g_norm)
+        for _ in range(blocks):
+            layers.append(conv(2 * g_width, 2 * g_width, bias=has_bias))
+            layers += dcgan_norm_and_relu(2 * g_width, g_norm)
         layers.append(dcgan_conv_transpose(2 * g_width, g_width, has_bias=has_bias))
         layers += dcgan_norm_and_relu(g_width, g_norm)  # [N, 64, 7, 7] -> [N, 32, 14, 14]
         layers += [dcgan_conv_transpose(g_width, channels), nn.Tanh()]  # -> [N, C, 28, 28]
@@ -95,6 +104,7 @@ class Discriminator(Projecting):
         image_shape: (C, H, W) of the images, H and W divisible by 4.
         num_classes: number of classes of the data set, 0 = unlabelled.
         d_width: channels of the first layer; twice as many in the second.
+        blocks: 3x3 convolutions at s/4, each with LeakyReLU.
         d_norm: 'batch' (in the second layer), 'none', or 'spectral' in all (Miyato et al. 2018,
             arXiv:1802.05957). A gradient penalty needs one of the last two.
         conditional: look at the labels: the inner product of the last hidden layer and a learned
@@ -111,6 +121,7 @@ class Discriminator(Projecting):
         image_shape: tuple[int, int, int],
         num_classes: int = 0,
         d_width: int = 32,
+        blocks: int = 0,
         d_norm: str = "batch",
         conditional: bool = False,
         stddev_group: int = 0,
@@ -120,20 +131,22 @@ class Discriminator(Projecting):
         check_size(image_shape, height % 4 == 0 and width % 4 == 0, SIZES)
         one_of("d_norm", d_norm, ("batch", "none", "spectral"))
         positive("d_width", d_width)
+        not_negative("blocks", blocks)
         self.num_classes = classes_of(conditional, num_classes)
         has_bias = d_norm != "batch"
+        wide = 2 * d_width
         layers = [
             spectral(dcgan_conv(channels, d_width, has_bias=has_bias), d_norm),
             LeakyReLU(0.2),  # [N, C, 28, 28] -> [N, 32, 14, 14]
-            spectral(dcgan_conv(d_width, 2 * d_width, has_bias=has_bias), d_norm),
+            spectral(dcgan_conv(d_width, wide, has_bias=has_bias), d_norm),
+            *_norm_and_leaky_relu(wide, d_norm),  # -> [N, 64, 7, 7]
         ]
-        if d_norm == "batch":
-            layers += dcgan_batch_norm(2 * d_width, 0.2)
-        else:
-            layers.append(LeakyReLU(0.2))  # -> [N, 64, 7, 7]
+        for _ in range(blocks):
+            layers.append(spectral(conv(wide, wide, bias=has_bias), d_norm))
+            layers += _norm_and_leaky_relu(wide, d_norm)
         stddev = minibatch_std(stddev_group)
         self.model = nn.SequentialCell([*layers, *stddev])
-        features = (2 * d_width + len(stddev)) * (height // 4) * (width // 4)
+        features = (wide + len(stddev)) * (height // 4) * (width // 4)
         self.head = spectral(_dense(features, 1), d_norm)  # [N, 64 * 7 * 7] -> [N, 1]
         if conditional:  # [N, 10] -> [N, 64 * 7 * 7]
             self.projection = spectral(_dense(num_classes, features, has_bias=False), d_norm)
@@ -141,6 +154,10 @@ class Discriminator(Projecting):
     def construct(self, x, labels=None):
         h = flatten(self.model(x))  # [N, 64 * 7 * 7]
         return self.scored(self.head(h), h, labels)  # [N]
+
+
+def _norm_and_leaky_relu(width: int, norm: str) -> list[nn.Cell]:
+    return dcgan_batch_norm(width, 0.2) if norm == "batch" else [LeakyReLU(0.2)]
 
 
 def _dense(features: int, width: int, *, has_bias: bool = True) -> nn.Cell:

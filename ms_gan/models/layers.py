@@ -262,6 +262,12 @@ def positive(option: str, *values: int) -> None:
             raise ValueError(f"{option}: {value!r} is not a whole number of 1 or more")
 
 
+def not_negative(option: str, value: int) -> None:
+    """Refuse what is not a whole number of 0 or more."""
+    if type(value) is not int or value < 0:
+        raise ValueError(f"{option}: {value!r} is not a whole number of 0 or more")
+
+
 def check_size(image_shape: tuple[int, int, int], fits: bool, sizes: str) -> None:
     """Refuse images of a size that an architecture cannot make."""
     if not fits:
