@@ -189,8 +189,19 @@ def test_two_at_once(recipe, tmp_path, capsys):
 def test_finished_run_says_so(trained, recipe, capsys):
     before = {p: p.stat().st_mtime_ns for p in trained.rglob("*.ckpt")}
     assert cli.main(["train", "--config", str(recipe), "--run-dir", str(trained)]) == 0
-    assert "complete at step 12" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "complete at step 12" in out and f"generate {trained}/generator.ckpt" in out
     assert before == {p: p.stat().st_mtime_ns for p in trained.rglob("*.ckpt")}
+
+
+def test_what_receives_pictures_is_not_sent_to_generate(tmp_path, capsys):
+    words = [
+        "data.name=digits", "data.batch_size=16", "train.steps=1", "every.evaluate=0",
+        "model.g_width=4", "--run-dir", str(tmp_path / "run"),
+    ]  # fmt: skip
+    assert cli.main(["train", "--config", "inpainting_fashion", *words]) == 0
+    out = capsys.readouterr().out
+    assert f"apply {tmp_path}/run/generator.ckpt PICTURE" in out and "generate" not in out
 
 
 def test_disk_full_keeps_the_older_checkpoint(trained, recipe, tmp_path):

@@ -77,7 +77,7 @@ def run_train(arguments: argparse.Namespace) -> int:
     if not workers.is_first():
         return 0  # the first one says how it went
     if complete:
-        return finished(run.run, run.state.step, run.headline)
+        return finished(run)
     say(f"interrupted at step {run.state.step} of {run.steps}; everything is saved")
     say(f"to continue: {again}")
     return 128 + run.interrupted
@@ -95,14 +95,20 @@ def list_data(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def finished(run: RunDir, step: int, headline: Headline) -> int:
+def finished(done: session.Session) -> int:
     """Say what there is now and what can be done with it."""
+    from ms_gan.runs.translating import Translator
+
+    run, step = done.run, done.state.step
     say(f"complete at step {step}: {run.gif_file}, {run.curves_file}, {run.sample_file(step)}")
     if run.report_file.is_file():
         say(f"all of it as a page: {run.report_file}")
-    if best := best_line(run, headline):
+    if best := best_line(run, done.headline):
         say(best)
-    say(f"new images: {called('generate', str(run.generator_file))}")
+    if isinstance(done.sampler, Translator):
+        say(f"pictures of pictures: {called('apply', str(run.generator_file))} PICTURE…")
+    else:
+        say(f"new images: {called('generate', str(run.generator_file))}")
     say("train longer with train.steps=… or train.minutes=…, or anew with --run-dir")
     return 0
 
