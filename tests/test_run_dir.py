@@ -76,7 +76,7 @@ def test_continuations_of_the_same_run(run, override):
 def test_another_recipe_is_refused(run, override, says):
     message = refused(RunDir(run.path).check, changed(override))
     assert message.startswith(f"{run.path}: was started with another recipe ({says})")
-    assert "--run-dir" in message
+    assert f"--config {run.config_file}, or" in message and "--run-dir" in message
 
 
 def test_what_the_recipe_of_the_run_leaves_open_is_filled_up(run):

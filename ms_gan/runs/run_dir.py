@@ -108,7 +108,8 @@ class RunDir:
             on = all(may_change(difference.partition(":")[0]) for difference in changed)
             raise RunError(
                 f"{self.path}: was started with another recipe ({'; '.join(changed)}); "
-                f"{'go on with --change KEY=VALUE, or ' * on}choose another folder with --run-dir, "
+                f"{'go on with --change KEY=VALUE, or ' * on}go on as it is with --config "
+                f"{self.config_file}, or choose another folder with --run-dir, "
                 f"with --from {self.path} to start there from these weights"
             )
 
