@@ -51,7 +51,7 @@ RAMPS = {
     "r3gan_mnist": {"regularizer": (0, 1500)},
     "srgan_x2": {"lr_g": (0, 4500), "loss": (4000, 500)},
     "srgan_x4": {"lr_g": (0, 4500), "loss": (4000, 500)},
-    "stacked_mnist": {"lr_d": (3600, 5400), "lr_g": (3600, 5400)},
+    "stacked_mnist": {"lr_d": (2400, 3600), "lr_g": (2400, 3600)},
 }
 
 
