@@ -105,7 +105,7 @@ def finished(done: session.Session) -> int:
         say(f"all of it as a page: {run.report_file}")
     if best := best_line(run, done.headline):
         say(best)
-    if isinstance(done.sampler, Translator):
+    if isinstance(done.state.sampler, Translator):
         say(f"pictures of pictures: {called('apply', str(run.generator_file))} PICTURE…")
     else:
         say(f"new images: {called('generate', str(run.generator_file))}")

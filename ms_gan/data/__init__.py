@@ -16,7 +16,7 @@ from typing import Any
 from ms_gan.data import cifar10, digits, image_folder, mnist, pairs, stacked
 from ms_gan.data.batches import Batches, to_float
 from ms_gan.data.dataset import DataError, Dataset, data_error, sides
-from ms_gan.data.download import Progress, Say
+from ms_gan.data.download import Progress
 from ms_gan.data.idx import read_idx
 from ms_gan.data.known import IDX_SETS
 from ms_gan.data.partition import halves, hold_out
@@ -24,6 +24,7 @@ from ms_gan.data.search import find_idx, home_folder
 from ms_gan.errors import near_miss
 from ms_gan.recipe.registry import Registry, settled
 from ms_gan.recipe.schema import ConfigError, Part
+from ms_gan.system.output import Say
 
 __all__ = [
     "DATA", "DATASETS", "Batches", "DataError", "Dataset", "Known", "find_idx", "halves",

@@ -15,12 +15,11 @@ import numpy as np
 import PIL
 
 from ms_gan.data.dataset import Dataset
-from ms_gan.data.download import Say
 from ms_gan.data.finding import Walk
 from ms_gan.data.found import Found
 from ms_gan.system import files
 from ms_gan.system.files import cache_folder
-from ms_gan.system.output import shown
+from ms_gan.system.output import Say, shown
 
 VERSION = 2  # of what is decoded and how: another one makes all that was kept useless
 KEPT = 3  # of one folder of pictures, the newest

@@ -30,10 +30,9 @@ from ms_gan.data.dataset import (
     read_bytes,
 )
 from ms_gan.data.decoding import Look
-from ms_gan.data.download import Say
 from ms_gan.data.finding import File, Parts, Walk, has_picture_ending
 from ms_gan.data.search import home_folder
-from ms_gan.system.output import shown
+from ms_gan.system.output import Say, shown
 
 CLASSES = tuple("airplane automobile bird cat deer dog frog horse ship truck".split())
 SIDE = 32

@@ -26,10 +26,9 @@ from ms_gan.data.dataset import (
     sides,
 )
 from ms_gan.data.decoding import Look, decode
-from ms_gan.data.download import Say
 from ms_gan.data.found import NAMED, Found, by_reason, listed, number
 from ms_gan.data.reading import Reading
-from ms_gan.system.output import shown
+from ms_gan.system.output import Say, shown
 
 SPOKEN = 10  # broken files that one line names
 Colour = int | str | tuple[int, int, int]

@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from ms_gan.data.dataset import DataError, Dataset, Size, check_fit, data_error, fit, sides
-from ms_gan.data.download import DownloadError, Progress, Say, download
+from ms_gan.data.download import DownloadError, Progress, download
 from ms_gan.data.idx import read_pair
 from ms_gan.data.known import DIGITS, IDX_SETS, expected_files, file_names
 from ms_gan.data.search import find_files, home_folder
+from ms_gan.system.output import Say
 
 
 class NotToBeHad(DownloadError):

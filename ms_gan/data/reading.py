@@ -13,9 +13,9 @@ import numpy as np
 
 from ms_gan.data.dataset import data_error
 from ms_gan.data.decoding import Facts, Look, Unreadable, Values, decode
-from ms_gan.data.download import Say
 from ms_gan.data.finding import Parts, named
 from ms_gan.data.found import number
+from ms_gan.system.output import Say
 
 WORKERS = min(4, os.cpu_count() or 1)  # Pillow decodes without the interpreter's lock
 FIRST, LATER = 1.0, 5.0  # seconds between lines of progress, at first and in the end

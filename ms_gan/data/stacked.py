@@ -12,9 +12,10 @@ import numpy as np
 
 from ms_gan.data import digits, mnist
 from ms_gan.data.dataset import Dataset, Size, data_error
-from ms_gan.data.download import Progress, Say
+from ms_gan.data.download import Progress
 from ms_gan.data.partition import hold_out
 from ms_gan.system import streams
+from ms_gan.system.output import Say
 from ms_gan.system.streams import Choice
 
 CHANNELS = 3

@@ -16,9 +16,7 @@ from math import log2
 from mindspore import nn
 
 from ms_gan.models.layers import (
-    LeakyReLU,
     check_size,
-    dcgan_batch_norm,
     dcgan_conv,
     dcgan_conv_transpose,
     dcgan_norm_and_relu,
@@ -122,10 +120,7 @@ class Discriminator(nn.Cell):
         for i in range(doublings):  # [N, C, 64, 64] -> [N, 64, 32, 32] -> [N, 128, 16, 16]
             # -> [N, 256, 8, 8] -> [N, 512, 4, 4]
             layers.append(spectral(dcgan_conv(previous, width, has_bias=has_bias), d_norm))
-            if i > 0 and d_norm == "batch":
-                layers += dcgan_batch_norm(width, 0.2)
-            else:
-                layers.append(LeakyReLU(0.2))
+            layers += dcgan_norm_and_relu(width, d_norm if i > 0 else "none", 0.2)
             previous, width = width, 2 * width
         last = dcgan_conv(previous, 1, kernel=innermost, stride=1, padding=0)  # -> [N, 1, 1, 1]
         layers.append(spectral(last, d_norm))

@@ -14,15 +14,14 @@ from ms_gan.models.equalised import minibatch_std
 from ms_gan.models.layers import (
     LeakyReLU,
     Projecting,
+    at_least,
     check_size,
     classes_of,
     conv,
-    dcgan_batch_norm,
     dcgan_conv,
     dcgan_conv_transpose,
     dcgan_norm_and_relu,
     flatten,
-    not_negative,
     one_hot,
     one_of,
     positive,
@@ -68,7 +67,7 @@ class Generator(nn.Cell):
         positive("latent_dim", latent_dim)
         self.latent_dim = latent_dim
         positive("g_width", g_width)
-        not_negative("blocks", blocks)
+        at_least(0, "blocks", blocks)
         self.num_classes = classes_of(conditional, num_classes)
         features = latent_dim
         if conditional:  # [N, 100] and [N, 32] -> [N, 132]
@@ -131,7 +130,7 @@ class Discriminator(Projecting):
         check_size(image_shape, height % 4 == 0 and width % 4 == 0, SIZES)
         one_of("d_norm", d_norm, ("batch", "none", "spectral"))
         positive("d_width", d_width)
-        not_negative("blocks", blocks)
+        at_least(0, "blocks", blocks)
         self.num_classes = classes_of(conditional, num_classes)
         has_bias = d_norm != "batch"
         wide = 2 * d_width
@@ -139,11 +138,11 @@ class Discriminator(Projecting):
             spectral(dcgan_conv(channels, d_width, has_bias=has_bias), d_norm),
             LeakyReLU(0.2),  # [N, C, 28, 28] -> [N, 32, 14, 14]
             spectral(dcgan_conv(d_width, wide, has_bias=has_bias), d_norm),
-            *_norm_and_leaky_relu(wide, d_norm),  # -> [N, 64, 7, 7]
+            *dcgan_norm_and_relu(wide, d_norm, 0.2),  # -> [N, 64, 7, 7]
         ]
         for _ in range(blocks):
             layers.append(spectral(conv(wide, wide, bias=has_bias), d_norm))
-            layers += _norm_and_leaky_relu(wide, d_norm)
+            layers += dcgan_norm_and_relu(wide, d_norm, 0.2)
         stddev = minibatch_std(stddev_group)
         self.model = nn.SequentialCell([*layers, *stddev])
         features = (wide + len(stddev)) * (height // 4) * (width // 4)
@@ -154,10 +153,6 @@ class Discriminator(Projecting):
     def construct(self, x, labels=None):
         h = flatten(self.model(x))  # [N, 64 * 7 * 7]
         return self.scored(self.head(h), h, labels)  # [N]
-
-
-def _norm_and_leaky_relu(width: int, norm: str) -> list[nn.Cell]:
-    return dcgan_batch_norm(width, 0.2) if norm == "batch" else [LeakyReLU(0.2)]
 
 
 def _dense(features: int, width: int, *, has_bias: bool = True) -> nn.Cell:

@@ -80,7 +80,7 @@ class BatchNorm2d(nn.BatchNorm2d):
 
     def __init__(self, width: int, slope: float, **options):
         super().__init__(width, **options)
-        self.activate = LeakyReLU(slope) if slope else nn.ReLU()
+        self.activate = relu(slope)
         library = choice.for_device()
         self.by_onednn = runtime.fast_layers() and library is not None
         if self.by_onednn:
@@ -92,6 +92,11 @@ class BatchNorm2d(nn.BatchNorm2d):
         y, mean, variance = self.normalise(x, self.gamma, self.beta, self.numbers)
         n = x.shape[0] * x.shape[2] * x.shape[3]
         return ops.depend(y, followed(self, mean, variance * (n / (n - 1))))
+
+
+def relu(slope: float) -> nn.Cell:
+    """What multiplies by `slope` below 0; 0: ReLU."""
+    return LeakyReLU(slope) if slope else nn.ReLU()
 
 
 def followed(norm: nn.Cell, mean, variance):
@@ -130,15 +135,19 @@ def batch_norm_1d(features: int) -> nn.Cell:
 # gammas N(1, 0.02) are of its code.
 
 
-def dcgan_batch_norm(width: int, slope: float) -> list[nn.Cell]:
-    """BatchNorm over [N, width, H, W] and LeakyReLU(slope); moving statistics keep 0.9 of the past.
+def dcgan_norm_and_relu(width: int, norm: str, slope: float = 0.0) -> list[nn.Cell]:
+    """What follows a layer: BatchNorm over [N, width, H, W] where `norm` is 'batch', and ReLU or
+    LeakyReLU(slope). Moving statistics keep 0.9 of the past.
 
-    The second layer does nothing: layers are numbered as if it were the activation.
+    Behind BatchNorm, which activates too, stands a layer that does nothing: layers are numbered as
+    if it were the activation.
     """
-    norm = BatchNorm2d(
+    if norm != "batch":
+        return [relu(slope)]
+    norm_and_relu = BatchNorm2d(
         width, slope, eps=1e-5, momentum=0.9, gamma_init=Normal(0.02, 1.0), beta_init="zeros"
     )
-    return [norm, nn.Identity()]
+    return [norm_and_relu, nn.Identity()]
 
 
 def dcgan_conv(
@@ -185,11 +194,6 @@ def dcgan_conv_transpose(
         weight_init=Normal(0.02),
         bias_init="zeros",
     )
-
-
-def dcgan_norm_and_relu(width: int, norm: str) -> list[nn.Cell]:
-    """What follows a layer of the generator; `norm`: 'batch' or 'none'."""
-    return dcgan_batch_norm(width, 0.0) if norm == "batch" else [nn.ReLU()]
 
 
 class Projecting(nn.Cell):
@@ -257,15 +261,14 @@ def one_of(option: str, value: str, known: Iterable[str]) -> str:
 
 def positive(option: str, *values: int) -> None:
     """Refuse what is not a whole number of 1 or more."""
+    at_least(1, option, *values)
+
+
+def at_least(least: int, option: str, *values: int) -> None:
+    """Refuse what is not a whole number of `least` or more."""
     for value in values:
-        if type(value) is not int or value < 1:
-            raise ValueError(f"{option}: {value!r} is not a whole number of 1 or more")
-
-
-def not_negative(option: str, value: int) -> None:
-    """Refuse what is not a whole number of 0 or more."""
-    if type(value) is not int or value < 0:
-        raise ValueError(f"{option}: {value!r} is not a whole number of 0 or more")
+        if type(value) is not int or value < least:
+            raise ValueError(f"{option}: {value!r} is not a whole number of {least} or more")
 
 
 def check_size(image_shape: tuple[int, int, int], fits: bool, sizes: str) -> None:
